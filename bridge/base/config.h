@@ -1,0 +1,46 @@
+/* The configuration: one field per row of tbl/options.h.
+ * Precedence: flag, then variable, then file, then default. */
+#ifndef BASE_CONFIG_H
+#define BASE_CONFIG_H
+
+#include "base/buf.h"
+#include "base/check.h"
+
+#include <stdint.h>
+
+struct config {
+/* Texts are owned and never NULL; "" means not set. CHOICE holds the chosen word. */
+#define OPTION_FIELD_STR(field)    char *field;
+#define OPTION_FIELD_SECRET(field) char *field;
+#define OPTION_FIELD_FILE(field)   char *field;
+#define OPTION_FIELD_CHOICE(field) char *field;
+#define OPTION_FIELD_INT(field)    int64_t field;
+#define OPTION_FIELD_BOOL(field)   bool field;
+#define OPTION(kind, field, name, dflt, min, max, reload, help) OPTION_FIELD_##kind (field)
+#include "tbl/options.h"
+#undef OPTION
+};
+
+/* Read flags (argv[0] is the first flag, not the program), variables (`env`, NULL-terminated NAME=VALUE) and the
+ * file named by --config or AGENTBRIDGE_CONFIG.
+ * NULL when anything is wrong; then `error` holds one line per fault: option, value, what is allowed. */
+NODISCARD struct config *config_new (int argc, char **argv, char **env, struct buf *error);
+void config_destroy (struct config **self_p);
+
+/* Append the configuration in force as a ZPL file that can be read back; secrets as ***. */
+void config_print (const struct config *self, struct buf *out);
+
+/* Append the option lines of --help. */
+void config_help (struct buf *out);
+
+/* Append the Markdown table of the reference. */
+void config_reference (struct buf *out);
+
+/* Take from `next` the values of the options that may be reloaded (moves the texts). `changed` (may be NULL) gets the
+ * names of options that differ but want a restart, comma-separated. */
+void config_reload (struct config *self, struct config *next, struct buf *changed);
+
+/* Is this one of the comma-separated words of `list`? Blanks around a word do not count. */
+bool config_list_has (const char *list, struct slice word);
+
+#endif

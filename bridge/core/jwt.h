@@ -1,0 +1,49 @@
+/* JSON Web Tokens: compact JWS (RFC 7515) with claims (RFC 7519), algorithms of RFC 7518 and RFC 8037, checked by the
+ * rules of RFC 8725. Why this is our own: see SECURITY.md. */
+#ifndef CORE_JWT_H
+#define CORE_JWT_H
+
+#include "base/check.h"
+#include "base/slice.h"
+#include "core/errors.h"
+#include "core/keys.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+/* What is demanded of a token. Borrowed texts; "" or NULL means not checked. */
+struct jwt_rules {
+    const char *issuer;
+    const char *audience;
+    const char *user_claim; /* never NULL */
+    int64_t leeway_s;
+    bool require_exp;
+};
+
+/* The outcome. `error` is ERROR_NONE when the token is good. */
+struct jwt_result {
+    enum error_code error;
+    const char *check; /* which check failed, for logs and `agentbridge verify`: static text such as
+                          "format", "algorithm", "key", "signature", "claims" or "claims: exp"; never shown to a client */
+    char *user;        /* owned, NUL-terminated, 1 to 128 bytes of UTF-8 without control characters; NULL on error */
+    int64_t expires;   /* `exp` as Unix seconds; 0 when the token has none */
+    json_t *claims;    /* owned; NULL on error */
+};
+
+/* Check one compact JWS under `keys` at Unix time `now`. Order: format, algorithm, key, signature, claims.
+ * Errors: JWT_FORMAT_INVALID, AUTH_KEYS_UNAVAILABLE (no usable key at all), VALIDATION_FAILED, TOKEN_EXPIRED,
+ * TOKEN_NOT_YET_VALID, MISSING_USER_ID. A valid signature over something that is not a JSON object is
+ * JWT_FORMAT_INVALID with check "claims". `exp` missing (when required) or no number: JWT_FORMAT_INVALID "claims: exp".
+ * `result` is always set; jwt_result_fini() it afterwards. */
+void jwt_verify (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules, struct slice token,
+                 double now);
+void jwt_result_fini (struct jwt_result *self);
+
+/* Sign `claims` with HS256 under `secret`: a compact JWS that the caller frees; NULL when memory is out. */
+NODISCARD char *jwt_sign_hs256 (const json_t *claims, struct slice secret);
+
+/* Strict base64url of RFC 7515 section 2: no padding, no foreign characters, unused bits zero. Returns a buffer that the
+ * caller frees, its length in *n (one NUL byte follows it, not counted); NULL when it is not canonical or memory is out. */
+NODISCARD char *base64url_decode (struct slice text, size_t *n);
+
+#endif

@@ -1,0 +1,61 @@
+/* The keys that tokens are checked with. An immutable set: built whole, then used, then replaced whole.
+ * Every key is bound to the algorithms that it may serve when it is loaded, never by what a token says. */
+#ifndef CORE_KEYS_H
+#define CORE_KEYS_H
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/slice.h"
+
+#include <openssl/evp.h>
+#include <stdint.h>
+
+enum jwt_alg {
+    JWT_HS256, JWT_HS384, JWT_HS512,
+    JWT_RS256, JWT_RS384, JWT_RS512,
+    JWT_PS256, JWT_PS384, JWT_PS512,
+    JWT_ES256, JWT_ES384, JWT_ES512,
+    JWT_EdDSA,
+    JWT_ALG_COUNT
+};
+
+/* One key. */
+struct key {
+    char *kid;           /* owned; NULL when it has none */
+    uint32_t algorithms; /* bit 1 << enum jwt_alg for each that it may serve */
+    EVP_PKEY *pkey;      /* RSA, EC (P-256, P-384, P-521), Ed25519; NULL for HMAC */
+    uint8_t *secret;     /* HMAC; owned, wiped on free */
+    size_t secret_n;
+};
+
+struct keys {
+    struct key *key; /* owned array */
+    size_t n;
+    uint32_t algorithms; /* union of those that are served and allowed */
+};
+
+/* Where the keys come from; "" or NULL means not given. Texts are borrowed. */
+struct keys_sources {
+    const char *secret;          /* HMAC secret itself */
+    const char *secret_file;
+    const char *public_key_file; /* PEM, one or more public keys (or certificates) */
+    const char *jwks_file;
+    const char *algorithms;      /* comma list that narrows; "" = all that the keys serve. `none` is refused */
+    bool production;             /* an HMAC secret must have 32 bytes or more */
+};
+
+/* Read everything. NULL when a source cannot be used; then `error` has one line naming option, file and fault.
+ * Keys of a JWKS that cannot be used (unknown kty, weak, `use` not sig, key_ops without verify, private) are skipped:
+ * one line each in `skipped`. No source at all gives an empty set. RSA 2048 to 8192 bits with odd e > 1. */
+NODISCARD struct keys *keys_load (const struct keys_sources *sources, struct buf *error, struct buf *skipped);
+
+/* The same for one JWKS text (RFC 7517); for the fuzzer and the fetch by URL. */
+NODISCARD struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error, struct buf *skipped);
+
+void keys_destroy (struct keys **self_p);
+
+/* By the `alg` of a header: -1 when unknown (`none` is unknown). */
+int jwt_alg_of (struct slice name);
+const char *jwt_alg_name (enum jwt_alg alg);
+
+#endif

@@ -1,0 +1,31 @@
+/* Every metric, without its prefix `agentbridge_`: symbol, name, kind, label list, help.
+ * Kinds: COUNTER, GAUGE, HISTOGRAM_FAST (0.5 ms to 10 s), HISTOGRAM_SLOW (to 1,800 s).
+ * Label lists (base/metrics.c): NONE, or a list that is fixed here or in another table, never an id.
+ *
+ *      symbol                    name                              kind            labels          help */
+METRIC (BUILD_INFO,               "build_info",                     GAUGE,          BUILD,          "Always 1; the version stands in the label")
+METRIC (CONNECTIONS,              "connections",                    GAUGE,          CONN_STATE,     "WebSocket connections by state")
+METRIC (USERS,                    "users",                          GAUGE,          NONE,           "Users with at least one connection")
+METRIC (HANDSHAKES,               "handshakes_total",               COUNTER,        HANDSHAKE,      "Upgrade requests by result; other than ok look at the error code in proto/README.md")
+METRIC (CONNECTION_SETUP,         "connection_setup_seconds",       HISTOGRAM_FAST, NONE,           "From the upgrade request to connection_established")
+METRIC (CONNECTION_DURATION,      "connection_duration_seconds",    HISTOGRAM_SLOW, NONE,           "Life of connections that were established")
+METRIC (CONNECTIONS_CLOSED,       "connections_closed_total",       COUNTER,        CLOSE_REASON,   "Ended connections by reason")
+METRIC (STATE_ERRORS,             "state_transition_errors_total",  COUNTER,        NONE,           "Illegal moves of a connection's state; any is a bug")
+METRIC (HTTP_REQUESTS,            "http_requests_total",            COUNTER,        HTTP_CLASS,     "Plain HTTP answers on both ports by status class")
+METRIC (CLIENT_MESSAGES,          "client_messages_total",          COUNTER,        CLIENT_RESULT,  "Messages from clients by what became of them")
+METRIC (EVENTS_RECEIVED,          "events_received_total",          COUNTER,        EVENT_TYPE,     "Events taken from the runtime")
+METRIC (EVENTS_DELIVERED,         "events_delivered_total",         COUNTER,        EVENT_TYPE,     "Events put on a connection, once per connection")
+METRIC (EVENTS_DROPPED,           "events_dropped_total",           COUNTER,        DROP_REASON,    "Events not taken, by reason; the log line EVENT_DROPPED has more")
+METRIC (RESERVED_KEYS,            "reserved_keys_total",            COUNTER,        NONE,           "Events with top-level keys that begin with _, which are the bridge's and were left out")
+METRIC (EVENT_DELIVERY,           "event_delivery_seconds",         HISTOGRAM_FAST, NONE,           "From an event's timestamp to the write on the socket")
+METRIC (ISOLATION_VIOLATIONS,     "isolation_violations_total",     COUNTER,        NONE,           "Attempts of the runtime to reach another user's connection; all were refused. Find the bug in the runtime")
+METRIC (HISTORY_BYTES,            "history_bytes",                  GAUGE,          NONE,           "Bytes kept for resume")
+METRIC (HISTORY_EVENTS,           "history_events",                 GAUGE,          NONE,           "Events kept for resume")
+METRIC (HISTORY_EVICTED,          "history_evicted_total",          COUNTER,        EVICTION,       "Events no longer kept for resume, by which limit")
+METRIC (QUEUE_BYTES,              "outbound_queue_bytes",           GAUGE,          NONE,           "Bytes waiting for clients")
+METRIC (RUNTIME_LINK_UP,          "runtime_link_up",                GAUGE,          LINK,           "1 when the link is up")
+METRIC (RUNTIME_ROUND_TRIP,       "runtime_round_trip_seconds",     HISTOGRAM_FAST, NONE,           "PING to PONG of the runtime")
+METRIC (RUNTIME_COMMANDS,         "runtime_commands_total",         COUNTER,        COMMAND,        "Commands in both directions")
+METRIC (COMMANDS_DROPPED,         "runtime_commands_dropped_total", COUNTER,        COMMAND_DROP,   "Commands not carried out or not handed over, by reason")
+METRIC (DRAIN_STATE,              "draining",                       GAUGE,          NONE,           "1 while the bridge drains")
+METRIC (LOGS_SUPPRESSED,          "log_lines_suppressed_total",     COUNTER,        NONE,           "Log lines left out because one id came too often")
