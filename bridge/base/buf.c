@@ -65,6 +65,8 @@ void buf_printf (struct buf *self, const char *format, ...)
         buf_put (self, small, (size_t) n);
         return;
     }
+    if (self->limit && self->n + (size_t) n > self->limit)
+        self->failed = true;
     if (!buf_reserve (self, (size_t) n + 1))
         return;
     va_start (args, format);

@@ -34,7 +34,7 @@ void buf_printf (struct buf *self, const char *format, ...) PRINTF_LIKE (2, 3);
 
 static inline void buf_putc (struct buf *self, char c)
 {
-    if (self->n < self->cap && !self->failed)
+    if (self->n < self->cap && !self->failed && (!self->limit || self->n < self->limit))
         self->p[self->n++] = (uint8_t) c;
     else
         buf_put (self, &c, 1);

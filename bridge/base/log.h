@@ -1,8 +1,10 @@
 /* One line per event on stderr, JSON or text, each with a stable id (tbl/log_ids.h) and the context it inherits.
- * Never a token, never a payload. Each id has a budget of lines per second; what is over it is counted and summed up. */
+ * Never a token, never a payload. Each id has a budget of lines per second; what is over it is counted and summed up.
+ * For the loop's thread only. Allocates nothing, so that it still works when memory is out. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include "base/buf.h"
 #include "base/slice.h"
 
 #include <stdbool.h>
@@ -57,5 +59,14 @@ void log_write (enum log_id id, const struct log_ctx *ctx, const struct log_kv *
 
 /* `json` false gives text; colours only when `fd` is a terminal. */
 void log_configure (int fd, enum log_level level, bool json);
+
+/* The level of a word of option log-level; LOG_LEVEL_INFO for any other. */
+enum log_level log_level_of (const char *name);
+
+/* For a reload. */
+void log_set_level (enum log_level level);
+
+/* Append the Markdown table of the reference. */
+void log_reference (struct buf *out);
 
 #endif

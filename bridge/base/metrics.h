@@ -15,6 +15,29 @@ enum metric {
     METRIC_COUNT
 };
 
+/* Label indices. HANDSHAKE: 0 is ok, else 1 + error code. HTTP_CLASS: first digit of the status - 2.
+ * EVENT_TYPE: the row of tbl/event_types.h, their number for every other type. CONN_STATE, CLOSE_REASON,
+ * DROP_REASON, COMMAND: the row of their table. The lists that only metrics know: */
+enum client_result {
+#define CLIENT_RESULT(symbol) CLIENT_RESULT_##symbol,
+#include "tbl/labels.h"
+};
+
+enum eviction {
+#define EVICTION(symbol) EVICTION_##symbol,
+#include "tbl/labels.h"
+};
+
+enum metric_link {
+#define LINK(symbol) LINK_##symbol,
+#include "tbl/labels.h"
+};
+
+enum command_drop {
+#define COMMAND_DROP(symbol) COMMAND_DROP_##symbol,
+#include "tbl/labels.h"
+};
+
 /* Counters and gauges. `label` is the index in the row's label list (tbl/metrics.h), 0 where there are no labels. */
 void metric_add (enum metric id, unsigned label, double n);
 void metric_set (enum metric id, unsigned label, double value);

@@ -45,8 +45,14 @@ struct mp_token {
  * (one byte per item at least). MP_OK or MP_MALFORMED. */
 NODISCARD enum mp_status mp_read (struct slice bytes, size_t *pos, struct mp_token *token);
 
+/* The big-endian number in `width` bytes, 8 at most. */
+uint64_t mp_big_endian (const char *p, size_t width);
+
 /* Step over one whole value, containers with everything in them. */
 NODISCARD enum mp_status mp_skip (struct slice bytes, size_t *pos);
+
+/* The same for a value that stands inside `outer` containers already: those count for the depth. */
+NODISCARD enum mp_status mp_skip_inside (struct slice bytes, size_t *pos, unsigned outer);
 
 /* Is this exactly one whole well-formed value of allowed depth, with nothing behind it? */
 NODISCARD enum mp_status mp_check (struct slice bytes);
@@ -71,5 +77,13 @@ void mp_put_bool (msgpack_packer *self, bool value);
 void mp_put_nil (msgpack_packer *self);
 void mp_put_map (msgpack_packer *self, uint32_t pairs);
 void mp_put_array (msgpack_packer *self, uint32_t items);
+
+
+/* Does it begin like a map? */
+static inline bool mp_is_map (struct slice bytes)
+{
+    uint8_t first = bytes.n ? (uint8_t) bytes.p[0] : 0;
+    return (first & 0xF0) == 0x80 || first == 0xDE || first == 0xDF;
+}
 
 #endif

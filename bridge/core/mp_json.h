@@ -2,11 +2,13 @@
  *   str        string; bytes that are not UTF-8 become U+FFFD (a browser must never be closed with 1007 for them)
  *   bin        string, base64 with padding (RFC 4648 section 4)
  *   int        digits in full, up to 64 bit
- *   float      shortest text that reads back as the same double, always with `.` or `e`; NaN and infinities are null
+ *   float      the fewest digits that read back as the same double, always with `.` or `e`; NaN and infinities are null
  *   timestamp  (ext -1, 32, 64 and 96 bit) RFC 3339 string in UTC with as many fraction digits as needed (0, 3, 6, 9);
  *              outside the years 0001 to 9999 or with nanoseconds >= 1e9: like any other ext
  *   other ext  {"_ext":type,"data":base64}
- *   map keys   strings as they are, everything else as its own JSON text in a string (bin keys as their base64)
+ *   map keys   what becomes a JSON string (str, bin, timestamp) is that string, everything else its own JSON text in a
+ *              string. An array, map or ext that is a key inside four keys already: base64 of its MessagePack bytes, since
+ *              quotes inside quotes double with every level
  * The output has no blanks, is always valid JSON and always UTF-8. */
 #ifndef CORE_MP_JSON_H
 #define CORE_MP_JSON_H

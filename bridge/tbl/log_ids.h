@@ -1,7 +1,8 @@
 /* Every log line has one of these ids; they do not change. One row: id, level, what it means and what to do. */
 LOG_ID (START,               INFO,  "The bridge starts; version, addresses and limits")
+LOG_ID (LIMITED,             WARN,  "max-connections is more than the file descriptors allow and was lowered; raise the limit (ulimit -n)")
+LOG_ID (SIGNAL,              INFO,  "A signal asks the bridge to end; it drains")
 LOG_ID (LISTENING,           INFO,  "A port is open")
-LOG_ID (CONFIG_INVALID,      ERROR, "The configuration cannot be used; the line names option, value and what is allowed")
 LOG_ID (RELOADED,            INFO,  "SIGHUP: the new configuration is in force")
 LOG_ID (RELOAD_FAILED,       ERROR, "SIGHUP: the new configuration is faulty; the old one stays in force")
 LOG_ID (KEYS_LOADED,         INFO,  "Token keys are in force")

@@ -27,5 +27,6 @@ METRIC (RUNTIME_LINK_UP,          "runtime_link_up",                GAUGE,      
 METRIC (RUNTIME_ROUND_TRIP,       "runtime_round_trip_seconds",     HISTOGRAM_FAST, NONE,           "PING to PONG of the runtime")
 METRIC (RUNTIME_COMMANDS,         "runtime_commands_total",         COUNTER,        COMMAND,        "Commands in both directions")
 METRIC (COMMANDS_DROPPED,         "runtime_commands_dropped_total", COUNTER,        COMMAND_DROP,   "Commands not carried out or not handed over, by reason")
+METRIC (RUNS_ACTIVE,              "runs_active",                    GAUGE,          NONE,           "Runs that have started and not ended")
 METRIC (DRAIN_STATE,              "draining",                       GAUGE,          NONE,           "1 while the bridge drains")
 METRIC (LOGS_SUPPRESSED,          "log_lines_suppressed_total",     COUNTER,        NONE,           "Log lines left out because one id came too often")

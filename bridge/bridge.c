@@ -1,0 +1,263 @@
+#include "bridge.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "core/drain.h"
+#include "edge/admin.h"
+#include "edge/link.h"
+#include "edge/public.h"
+#include "version.h"
+
+#include <signal.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define EXPIRE_EVERY (1 * S_NS)
+
+struct bridge {
+    struct config *config;
+    struct keys *keys;
+    uv_loop_t loop;
+    struct hub hub;
+    struct drain drain;
+    struct link *link;
+    struct ws *ws;
+    struct public *public;
+    struct admin *admin;
+
+    uv_timer_t tick;
+    uv_prepare_t pulse;
+    uv_idle_t busy; /* active while the pulse has more to do, so that the loop does not wait */
+    uv_signal_t signals[3];
+    struct timer expire;
+    bool leaving; /* a signal asked for the drain: end when it is done */
+    struct config *(*load_fn) (void *arg, struct buf *error);
+    void *load_arg;
+};
+
+/* --- the pulse ----------------------------------------------------------------------------------------------- */
+
+static void on_busy (UNUSED uv_idle_t *handle)
+{
+}
+
+/* Once in every turn of the loop, before it waits: take what the runtimes have sent, write what waits for the
+ * clients (all of it for one socket together), free what has gone. */
+static void on_pulse (uv_prepare_t *handle)
+{
+    struct bridge *self = handle->data;
+    clock_refresh ();
+    bool more = link_pulse (self->link);
+    ws_flush_all (self->ws);
+    hub_reap (&self->hub);
+    if (more || !list_empty (&self->hub.dirty))
+        uv_idle_start (&self->busy, on_busy);
+    else
+        uv_idle_stop (&self->busy);
+}
+
+static void on_tick (uv_timer_t *handle)
+{
+    struct bridge *self = handle->data;
+    clock_refresh ();
+    wheel_advance (&self->hub.wheel, clock_now ());
+}
+
+static void on_expire (struct timer *timer)
+{
+    struct bridge *self = CONTAINER_OF (timer, struct bridge, expire);
+    struct history_limits limits = hub_history_limits (&self->hub);
+    registry_expire (&self->hub.registry, &limits, clock_now ());
+    wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
+}
+
+/* --- signals ------------------------------------------------------------------------------------------------- */
+
+static void on_link_change (void *arg)
+{
+    struct bridge *self = arg;
+    if (self->public)
+        public_link_changed (self->public);
+}
+
+static void on_drained (void *arg)
+{
+    struct bridge *self = arg;
+    admin_drained (self->admin);
+    if (self->leaving)
+        uv_stop (&self->loop);
+}
+
+static void on_leave (uv_signal_t *handle, int signum)
+{
+    struct bridge *self = handle->data;
+    clock_refresh ();
+    if (self->leaving)
+        _exit (1); /* the second one: at once */
+    self->leaving = true;
+    LOG (SIGNAL, NULL, KV_S ("signal", strsignal (signum)));
+    if (self->drain.stage == DRAIN_DONE)
+        uv_stop (&self->loop);
+    else
+        drain_start (&self->drain);
+}
+
+struct keys *bridge_load_keys (const struct config *config, struct buf *error)
+{
+    struct buf skipped;
+    struct keys_sources sources = {.secret = config->jwt_secret,
+                                   .secret_file = config->jwt_secret_file,
+                                   .public_key_file = config->jwt_public_key_file,
+                                   .jwks_file = config->jwks_file,
+                                   .algorithms = config->jwt_algorithms,
+                                   .production = strcmp (config->environment, "production") == 0};
+    buf_init (&skipped, 0);
+    struct keys *keys = keys_load (&sources, error, &skipped);
+    struct slice rest = buf_slice (&skipped);
+    while (rest.n) {
+        const char *end = memchr (rest.p, '\n', rest.n);
+        size_t n = end ? (size_t) (end - rest.p) : rest.n;
+        LOG (KEY_SKIPPED, NULL, KV_SL ("why", slice_of (rest.p, n)));
+        rest = slice_of (rest.p + n, rest.n - n);
+        if (rest.n)
+            rest = slice_of (rest.p + 1, rest.n - 1);
+    }
+    buf_fini (&skipped);
+    return keys;
+}
+
+static void apply (struct bridge *self, struct config *next, struct keys *keys)
+{
+    struct buf unchanged;
+    buf_init (&unchanged, 0);
+    config_reload (self->config, next, &unchanged);
+    keys_destroy (&self->keys);
+    self->keys = keys;
+    self->hub.keys = keys;
+    log_set_level (log_level_of (self->config->log_level));
+    LOG (RELOADED, NULL, KV_U ("keys", keys->n), KV_SL ("want_restart", buf_slice (&unchanged)));
+    buf_fini (&unchanged);
+}
+
+/* All or nothing: what is faulty leaves everything as it was. */
+static void on_hangup (uv_signal_t *handle, UNUSED int signum)
+{
+    struct bridge *self = handle->data;
+    struct buf error;
+    buf_init (&error, 0);
+    clock_refresh ();
+    struct config *next = self->load_fn ? self->load_fn (self->load_arg, &error) : NULL;
+    struct keys *keys = next ? bridge_load_keys (next, &error) : NULL;
+    if (keys)
+        apply (self, next, keys);
+    else
+        LOG (RELOAD_FAILED, NULL, KV_SL ("why", buf_slice (&error)));
+    config_destroy (&next);
+    buf_fini (&error);
+}
+
+void bridge_on_reload (struct bridge *self, struct config *(*load) (void *arg, struct buf *error), void *arg)
+{
+    self->load_fn = load;
+    self->load_arg = arg;
+}
+
+/* --- building and taking down -------------------------------------------------------------------------------- */
+
+static void start_handles (struct bridge *self)
+{
+    static const int signums[] = {SIGTERM, SIGINT, SIGHUP};
+    CHECK (uv_timer_init (&self->loop, &self->tick) == 0);
+    CHECK (uv_prepare_init (&self->loop, &self->pulse) == 0);
+    CHECK (uv_idle_init (&self->loop, &self->busy) == 0);
+    self->tick.data = self->pulse.data = self->busy.data = self;
+    CHECK (uv_timer_start (&self->tick, on_tick, WHEEL_TICK / MS_NS, WHEEL_TICK / MS_NS) == 0);
+    CHECK (uv_prepare_start (&self->pulse, on_pulse) == 0);
+    for (size_t i = 0; i < COUNT_OF (signums); i++) {
+        CHECK (uv_signal_init (&self->loop, &self->signals[i]) == 0);
+        self->signals[i].data = self;
+        CHECK (uv_signal_start (&self->signals[i], signums[i] == SIGHUP ? on_hangup : on_leave, signums[i]) == 0);
+    }
+    timer_init (&self->expire, on_expire);
+    wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
+}
+
+static void stop_handles (struct bridge *self)
+{
+    wheel_cancel (&self->expire);
+    uv_close ((uv_handle_t *) &self->tick, NULL);
+    uv_close ((uv_handle_t *) &self->pulse, NULL);
+    uv_close ((uv_handle_t *) &self->busy, NULL);
+    for (size_t i = 0; i < COUNT_OF (self->signals); i++)
+        uv_close ((uv_handle_t *) &self->signals[i], NULL);
+}
+
+static bool open_edges (struct bridge *self, struct buf *error)
+{
+    self->link = link_new (&self->loop, &self->hub, error);
+    if (!self->link)
+        return false;
+    link_on_change (self->link, on_link_change, self);
+    self->ws = ws_new (&self->loop, &self->hub);
+    if (!self->ws) {
+        buf_puts (error, "cannot start libwebsockets; is its plug-in for libuv there (Debian: libwebsockets-evlib-uv)?\n");
+        return false;
+    }
+    self->public = public_new (&self->loop, &self->hub, self->ws, error);
+    self->admin = self->public ? admin_new (&self->loop, &self->hub, &self->drain, error) : NULL;
+    return self->admin != NULL;
+}
+
+struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf *error)
+{
+    struct bridge *self = calloc (1, sizeof *self);
+    CHECK (self && uv_loop_init (&self->loop) == 0);
+    clock_refresh ();
+    hub_init (&self->hub, config);
+    self->hub.keys = keys;
+    drain_init (&self->drain, &self->hub, on_drained, self);
+    start_handles (self);
+    if (!open_edges (self, error)) {
+        bridge_destroy (&self);
+        return NULL;
+    }
+    self->config = config;
+    self->keys = keys;
+    return self;
+}
+
+/* What is closed goes through the loop once more, which frees it. */
+static void run_out (struct bridge *self)
+{
+    while (uv_run (&self->loop, UV_RUN_NOWAIT) != 0)
+        hub_reap (&self->hub);
+    hub_reap (&self->hub);
+}
+
+void bridge_destroy (struct bridge **self_p)
+{
+    struct bridge *self = *self_p;
+    *self_p = NULL;
+    if (!self)
+        return;
+    admin_destroy (&self->admin);
+    public_destroy (&self->public);
+    ws_destroy (&self->ws);
+    link_destroy (&self->link);
+    stop_handles (self);
+    run_out (self);
+    uv_loop_close (&self->loop);
+    hub_fini (&self->hub);
+    keys_destroy (&self->keys);
+    config_destroy (&self->config);
+    free (self);
+}
+
+int bridge_run (struct bridge *self)
+{
+    LOG (START, NULL, KV_S ("version", AGENTBRIDGE_VERSION), KV_S ("environment", self->config->environment),
+         KV_S ("bridge", self->config->bridge_id), KV_I ("max_connections", self->config->max_connections),
+         KV_U ("keys", self->keys->n));
+    uv_run (&self->loop, UV_RUN_DEFAULT);
+    LOG (STOPPED, NULL, KV_U ("connections_left", map_size (&self->hub.registry.conns)));
+    return 0;
+}

@@ -1,0 +1,195 @@
+/* Commands of the runtime: each is checked, carried out or dropped with a reason, counted. Never fatal. */
+#include "base/metrics.h"
+#include "base/utf8.h"
+#include "core/auth.h"
+#include "core/downstream.h"
+#include "core/encode.h"
+
+static const char *const drop_labels[] = {
+#define COMMAND_DROP(symbol) [COMMAND_DROP_##symbol] = #symbol,
+#include "tbl/labels.h"
+};
+
+#define CARRIED_OUT (-1)
+
+/* The connection that SEND and CLOSE name, if it is the user's. Else NULL, with the reason. */
+static struct conn *find_target (struct hub *hub, const struct command *command, int *dropped)
+{
+    struct conn *conn = registry_conn (&hub->registry, command->connection_id);
+    if (conn && conn->user && !slice_eq (user_id (conn->user), command->user_id)) {
+        *dropped = COMMAND_DROP_isolation;
+        return NULL;
+    }
+    if (!conn || !conn_is_live (conn)) {
+        *dropped = COMMAND_DROP_unknown_connection;
+        return NULL;
+    }
+    return conn;
+}
+
+static struct msg *encode_send (struct hub *hub, const struct conn *conn, const struct command *command)
+{
+    struct slice opcode;
+    struct event event;
+    if (mp_map_get_str (command->headers, "opcode", &opcode)) {
+        if (slice_is (opcode, "binary"))
+            return msg_new (WS_BINARY, command->body);
+        /* A text frame that is not UTF-8 would cost the client its connection (close 1007). */
+        return slice_is (opcode, "text") && utf8_valid (command->body) ? msg_new (WS_TEXT, command->body) : NULL;
+    }
+    if (event_parse (&event, command->body, command->user_id) != DROP_NONE)
+        return NULL;
+    return encode_event (&hub->scratch, conn->form, &event, 0);
+}
+
+static int do_send (struct hub *hub, const struct command *command)
+{
+    int dropped = CARRIED_OUT;
+    struct conn *conn = find_target (hub, command, &dropped);
+    if (!conn)
+        return dropped;
+    if (command->body.n > (size_t) hub->config->max_event_bytes)
+        return COMMAND_DROP_malformed;
+    struct msg *msg = encode_send (hub, conn, command);
+    if (!msg)
+        return COMMAND_DROP_malformed;
+    conn_send (conn, msg);
+    msg_unref (&msg);
+    return CARRIED_OUT;
+}
+
+/* Codes that an endpoint may send (RFC 6455 section 7.4). */
+static bool is_close_code (uint64_t code)
+{
+    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
+}
+
+static bool read_reason (const struct command *command, struct slice *reason)
+{
+    *reason = slice_str (NULL);
+    if (!mp_map_get_str (command->headers, "reason", reason))
+        return true;
+    return reason->n <= 123 && utf8_valid (*reason);
+}
+
+static int do_close (struct hub *hub, const struct command *command)
+{
+    int dropped = CARRIED_OUT;
+    uint64_t code = 1000;
+    struct slice reason;
+    struct conn *conn = find_target (hub, command, &dropped);
+    if (!conn)
+        return dropped;
+    if ((mp_map_get_uint (command->headers, "code", &code) && !is_close_code (code)) || !read_reason (command, &reason))
+        return COMMAND_DROP_malformed;
+    conn_close_with (conn, CLOSE_RUNTIME_CLOSE, (uint16_t) code, reason);
+    return CARRIED_OUT;
+}
+
+static int do_kick (struct hub *hub, const struct command *command)
+{
+    struct slice reason;
+    struct user *user = registry_user (&hub->registry, command->user_id);
+    if (!read_reason (command, &reason))
+        return COMMAND_DROP_malformed;
+    if (!user || user->n_conns == 0)
+        return COMMAND_DROP_unknown_connection;
+    LIST_FOREACH (&user->conns, link) {
+        struct conn *conn = LIST_ENTRY (link, struct conn, user_link);
+        if (reason.n)
+            conn_close_with (conn, CLOSE_KICKED, 4009, reason);
+        else
+            conn_close (conn, CLOSE_KICKED);
+    }
+    return CARRIED_OUT;
+}
+
+/* Empty when it is not there. */
+static struct slice text_header (const struct command *command, const char *key)
+{
+    struct slice value;
+    return mp_map_get_str (command->headers, key, &value) ? value : slice_str (NULL);
+}
+
+static int do_hello (int lane, const struct command *command)
+{
+    LOG (RUNTIME_HELLO, NULL, KV_I ("lane", lane), KV_SL ("runtime", text_header (command, "runtime")),
+         KV_SL ("sdk", text_header (command, "sdk")));
+    return CARRIED_OUT;
+}
+
+static int do_ping (struct hub *hub, int lane, const struct command *command)
+{
+    struct command pong = {.name = COMMAND_PONG, .headers = command->headers};
+    (void) hub->runtime.send (hub->runtime.self, lane, &pong); /* the link counts what fails */
+    return CARRIED_OUT;
+}
+
+static int do_pong (const struct command *command)
+{
+    uint64_t sent;
+    if (!mp_map_get_uint (command->headers, "t", &sent) || sent > (uint64_t) clock_read ())
+        return COMMAND_DROP_malformed;
+    metric_observe (M_RUNTIME_ROUND_TRIP, (double) ((uint64_t) clock_read () - sent) / (double) S_NS);
+    return CARRIED_OUT;
+}
+
+static int carry_out (struct hub *hub, int lane, const struct command *command)
+{
+    switch (command->name) {
+    case COMMAND_HELLO:
+        return do_hello (lane, command);
+    case COMMAND_PING:
+        return do_ping (hub, lane, command);
+    case COMMAND_PONG:
+        return do_pong (command);
+    case COMMAND_SEND:
+        return do_send (hub, command);
+    case COMMAND_CLOSE:
+        return do_close (hub, command);
+    case COMMAND_KICK:
+        return do_kick (hub, command);
+    default:
+        return COMMAND_DROP_unsupported;
+    }
+}
+
+static int read_command (const struct slice *frames, size_t n, struct command *command)
+{
+    if (n != COMMAND_FRAMES)
+        return COMMAND_DROP_malformed;
+    *command = (struct command){.name = command_from_runtime (frames[0]),
+                                .connection_id = frames[1],
+                                .user_id = frames[2],
+                                .headers = frames[3],
+                                .body = frames[4]};
+    if (command->name == COMMAND_COUNT)
+        return COMMAND_DROP_unknown_command;
+    if (command->headers.n && (mp_check (command->headers) != MP_OK || !mp_is_map (command->headers)))
+        return COMMAND_DROP_malformed;
+    return CARRIED_OUT;
+}
+
+static void report (int dropped, int lane, const struct command *command)
+{
+    struct log_ctx ctx = {.conn = ident_is_connection (command->connection_id) ? command->connection_id : slice_str (NULL)};
+    const char *name = command->name < COMMAND_COUNT ? command_text (command->name) : "?";
+    metric_inc (M_COMMANDS_DROPPED, (unsigned) dropped);
+    if (dropped == COMMAND_DROP_isolation) {
+        metric_inc (M_ISOLATION_VIOLATIONS, 0);
+        LOG (ISOLATION_VIOLATION, &ctx, KV_S ("by", name), KV_I ("lane", lane));
+    } else
+        LOG (COMMAND_DROPPED, &ctx, KV_S ("command", name), KV_S ("reason", drop_labels[dropped]), KV_I ("lane", lane));
+}
+
+void downstream_command (struct hub *hub, int lane, const struct slice *frames, size_t n)
+{
+    struct command command = {.name = COMMAND_COUNT};
+    int dropped = read_command (frames, n, &command);
+    if (dropped == CARRIED_OUT) {
+        metric_inc (M_RUNTIME_COMMANDS, command.name);
+        dropped = carry_out (hub, lane, &command);
+    }
+    if (dropped != CARRIED_OUT)
+        report (dropped, lane, &command);
+}

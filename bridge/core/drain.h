@@ -1,0 +1,23 @@
+/* Leaving without losing anyone: no new connections, the live ones are told when to come back and closed one after
+ * the other. An enum that a timer advances. */
+#ifndef CORE_DRAIN_H
+#define CORE_DRAIN_H
+
+#include "core/hub.h"
+
+struct drain {
+    enum { DRAIN_OFF, DRAIN_CLOSING, DRAIN_CUTTING, DRAIN_DONE } stage;
+    struct hub *hub;
+    struct timer timer;
+    int64_t started_at;
+    void (*done_fn) (void *arg);
+    void *done_arg;
+};
+
+/* `done_fn` is called once, when the last connection has gone or drain-timeout-s has passed. */
+void drain_init (struct drain *self, struct hub *hub, void (*done_fn) (void *arg), void *done_arg);
+
+/* Begin; harmless when it has begun. */
+void drain_start (struct drain *self);
+
+#endif

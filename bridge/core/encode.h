@@ -1,0 +1,12 @@
+/* An event as a frame, in one of the forms that clients ask for. */
+#ifndef CORE_ENCODE_H
+#define CORE_ENCODE_H
+
+#include "core/msg.h"
+#include "core/subprotocol.h"
+
+/* A frame with one reference that the caller owns; NULL when memory is out. `offset` 0: none is written.
+ * `scratch` is overwritten. */
+NODISCARD struct msg *encode_event (struct buf *scratch, enum form form, const struct event *event, uint64_t offset);
+
+#endif

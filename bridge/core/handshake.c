@@ -1,0 +1,234 @@
+#include "core/handshake.h"
+#include "base/metrics.h"
+#include "core/auth.h"
+#include "core/hub.h"
+#include "core/json_mp.h"
+#include "core/session.h"
+
+#include <strings.h>
+
+/* --- form ---------------------------------------------------------------------------------------------------- */
+
+bool handshake_is_ws_path (const struct hub *hub, struct slice path)
+{
+    return config_list_has (hub->config->ws_paths, path);
+}
+
+static bool is_key (struct slice key)
+{
+    if (key.n != WS_KEY_LEN || memcmp (key.p + WS_KEY_LEN - 2, "==", 2) != 0)
+        return false;
+    for (size_t i = 0; i < WS_KEY_LEN - 2; i++)
+        if (!((key.p[i] >= '0' && key.p[i] <= '9') || (key.p[i] >= 'a' && key.p[i] <= 'z') ||
+              (key.p[i] >= 'A' && key.p[i] <= 'Z') || key.p[i] == '+' || key.p[i] == '/'))
+            return false;
+    return true;
+}
+
+static bool has_body (const struct request *request)
+{
+    struct slice length;
+    return request_header (request, "transfer-encoding", NULL) ||
+           (request_header (request, "content-length", &length) && !slice_is (length, "0"));
+}
+
+int handshake_check (const struct request *request, const char **fault)
+{
+    struct slice value = {0};
+    *fault = "not a WebSocket upgrade";
+    if (!slice_is (request->method, "GET"))
+        return 405;
+    if (request_header (request, "upgrade", &value) != 1 || value.n != 9 || strncasecmp (value.p, "websocket", 9) != 0 ||
+        !request_header_has (request, "connection", "upgrade"))
+        return 426;
+    *fault = "Sec-WebSocket-Version must be 13";
+    if (request_header (request, "sec-websocket-version", &value) != 1 || !slice_is (value, "13"))
+        return 426;
+    *fault = "HTTP/1.1 is needed";
+    if (request->minor != 1)
+        return 400;
+    *fault = "one Host header is needed";
+    if (request_header (request, "host", &value) != 1 || value.n == 0)
+        return 400;
+    *fault = "Sec-WebSocket-Key must be 24 characters of base64";
+    if (request_header (request, "sec-websocket-key", &value) != 1 || !is_key (value))
+        return 400;
+    *fault = "more than one Origin or Authorization header";
+    if (request_header (request, "origin", NULL) > 1 || request_header (request, "authorization", NULL) > 1)
+        return 400;
+    *fault = "an upgrade has no body";
+    return has_body (request) ? 400 : 0;
+}
+
+/* --- origin -------------------------------------------------------------------------------------------------- */
+
+/* Cut a port that is the scheme's default. */
+static struct slice without_port (struct slice host, const char *port)
+{
+    size_t n = strlen (port);
+    if (host.n > n && memcmp (host.p + host.n - n, port, n) == 0)
+        host.n -= n;
+    return host;
+}
+
+static bool is_same_host (struct slice origin, struct slice host)
+{
+    const char *port = NULL;
+    if (origin.n > 7 && strncasecmp (origin.p, "http://", 7) == 0) {
+        origin = slice_of (origin.p + 7, origin.n - 7);
+        port = ":80";
+    } else if (origin.n > 8 && strncasecmp (origin.p, "https://", 8) == 0) {
+        origin = slice_of (origin.p + 8, origin.n - 8);
+        port = ":443";
+    }
+    if (!port)
+        return false;
+    origin = without_port (origin, port);
+    host = without_port (host, port);
+    return origin.n == host.n && strncasecmp (origin.p, host.p, host.n) == 0;
+}
+
+/* Only browsers send an Origin; without one there is nothing that a web page could have forged. */
+static bool origin_allowed (const struct config *config, const struct request *request)
+{
+    struct slice origin, host = {0};
+    if (request_header (request, "origin", &origin) == 0)
+        return true;
+    if (config->allowed_origins[0])
+        return config_list_has (config->allowed_origins, slice_str ("*")) ||
+               config_list_has (config->allowed_origins, origin);
+    request_header (request, "host", &host);
+    return is_same_host (origin, host);
+}
+
+/* --- subprotocol --------------------------------------------------------------------------------------------- */
+
+static void choose_subprotocol (struct conn *conn, struct slice offered)
+{
+    struct slice item;
+    while (conn->subprotocol == SUBPROTOCOL_NONE && request_next_item (&offered, &item))
+        if (!auth_is_secret_entry (item))
+            conn->subprotocol = subprotocol_of (item);
+    enum subprotocol effective = conn->subprotocol;
+    if (effective == SUBPROTOCOL_NONE)
+        effective = subprotocol_of (slice_str (conn->hub->config->default_subprotocol));
+    conn->form = subprotocol_form (effective);
+}
+
+/* --- who ----------------------------------------------------------------------------------------------------- */
+
+static void put_pair (msgpack_packer *packer, struct conn *conn, const char *key, struct slice value)
+{
+    conn->connect_pairs++;
+    mp_put_cstr (packer, key);
+    mp_put_str (packer, value);
+}
+
+static void put_header_pair (msgpack_packer *packer, struct conn *conn, const struct request *request, const char *name)
+{
+    struct slice value;
+    if (request_header (request, name, &value))
+        put_pair (packer, conn, name, value);
+}
+
+/* Keep what CONNECT says, as it is said again when the runtime comes back. */
+static bool keep_connect_headers (struct conn *conn, const struct request *request, struct slice remote, const json_t *claims)
+{
+    struct buf *out = &conn->hub->scratch;
+    msgpack_packer packer;
+    buf_reset (out);
+    mp_writer_init (&packer, out);
+    put_pair (&packer, conn, "remote", remote);
+    put_header_pair (&packer, conn, request, "origin");
+    put_header_pair (&packer, conn, request, "traceparent");
+    put_pair (&packer, conn, "subprotocol",
+              slice_str (conn->subprotocol == SUBPROTOCOL_NONE ? conn->hub->config->default_subprotocol
+                                                               : subprotocol_token (conn->subprotocol)));
+    conn->connect_pairs++;
+    mp_put_cstr (&packer, "claims");
+    json_mp_put (&packer, claims);
+    conn->connect_headers = out->failed ? NULL : malloc (out->n);
+    if (!conn->connect_headers)
+        return false;
+    memcpy (conn->connect_headers, out->p, out->n);
+    conn->connect_headers_n = (uint32_t) out->n;
+    return true;
+}
+
+static bool bind_user (struct conn *conn, const struct request *request, const char *id)
+{
+    struct user *user = registry_user_get (&conn->hub->registry, slice_str (id));
+    struct slice epoch = {0}, offset = {0};
+    if (!user)
+        return false;
+    conn_bind_user (conn, user);
+    request_query (request, "epoch", &epoch);
+    request_query (request, "offset", &offset);
+    session_set_resume (conn, epoch, offset);
+    return true;
+}
+
+static void find_token (const struct conn *conn, const struct request *request, struct slice subprotocols, struct buf *query,
+                        struct auth_request *out)
+{
+    struct slice token;
+    *out = (struct auth_request){.subprotocols = subprotocols};
+    request_header (request, "authorization", &out->authorization);
+    if (conn->hub->config->allow_query_token && request_query (request, "token", &token) &&
+        request_percent_decode (token, query))
+        out->query_token = buf_slice (query);
+}
+
+static enum error_code authenticate (struct conn *conn, const struct request *request, struct slice subprotocols,
+                                     struct slice remote, const char **check)
+{
+    struct buf query;
+    struct auth_request where;
+    struct jwt_result result;
+    struct jwt_rules rules = hub_jwt_rules (conn->hub);
+    buf_init (&query, 0);
+    find_token (conn, request, subprotocols, &query, &where);
+    auth_check (&result, conn->hub->keys, &rules, &where, clock_wall ());
+    enum error_code error = result.error;
+    *check = result.check;
+    conn->expires = result.expires;
+    struct user *user = error == ERROR_NONE ? registry_user (&conn->hub->registry, slice_str (result.user)) : NULL;
+    if (user && user->n_conns >= (uint32_t) conn->hub->config->max_connections_per_user)
+        error = ERROR_USER_CONNECTION_LIMIT;
+    if (error == ERROR_NONE && (!keep_connect_headers (conn, request, remote, result.claims) || !bind_user (conn, request, result.user)))
+        error = ERROR_TOO_MANY_CONNECTIONS; /* memory is out */
+    jwt_result_fini (&result);
+    buf_fini (&query);
+    return error;
+}
+
+static enum error_code admit (struct conn *conn, const struct request *request, struct slice remote, const char **check)
+{
+    struct hub *hub = conn->hub;
+    struct buf subprotocols;
+    buf_init (&subprotocols, 0);
+    request_header_join (request, "sec-websocket-protocol", &subprotocols);
+    choose_subprotocol (conn, buf_slice (&subprotocols));
+    double burst = (double) hub->config->client_messages_per_minute / 10;
+    bucket_init (&conn->bucket, burst, clock_now ());
+
+    enum error_code error;
+    if (hub->draining)
+        error = ERROR_DRAINING;
+    else if (map_size (&hub->registry.conns) > (size_t) hub->config->max_connections)
+        error = ERROR_TOO_MANY_CONNECTIONS;
+    else if (!origin_allowed (hub->config, request))
+        error = ERROR_ORIGIN_DENIED;
+    else
+        error = authenticate (conn, request, buf_slice (&subprotocols), remote, check);
+    buf_fini (&subprotocols);
+    return error;
+}
+
+void handshake_admit (struct conn *conn, const struct request *request, struct slice remote)
+{
+    const char *check = NULL;
+    conn->refusal = admit (conn, request, remote, &check);
+    if (conn->refusal != ERROR_NONE)
+        session_count_refusal (conn, conn->refusal, check);
+}

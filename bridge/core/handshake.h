@@ -1,0 +1,20 @@
+/* The opening handshake of RFC 6455 section 4.2: is the request a proper upgrade, and may this client come in? */
+#ifndef CORE_HANDSHAKE_H
+#define CORE_HANDSHAKE_H
+
+#include "core/conn.h"
+#include "core/request.h"
+
+#define WS_KEY_LEN 24 /* base64 of 16 bytes */
+
+/* Is it one of ws-paths? */
+bool handshake_is_ws_path (const struct hub *hub, struct slice path);
+
+/* The HTTP status that refuses a malformed upgrade (400, 405, 426), with a static text in *fault; 0 when it is well-formed. */
+int handshake_check (const struct request *request, const char **fault);
+
+/* Who is it, and is there room? Fills in what the connection has to know: subprotocol, user, headers of CONNECT, expiry,
+ * resume; or `refusal`. `remote` is the peer's address as text. Logs the refusal. */
+void handshake_admit (struct conn *conn, const struct request *request, struct slice remote);
+
+#endif

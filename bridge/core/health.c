@@ -1,0 +1,93 @@
+#include "core/health.h"
+#include "base/metrics.h"
+#include "core/lanes.h"
+#include "core/subprotocol.h"
+#include "version.h"
+
+#include <jansson.h>
+
+struct checks {
+    bool commands, events, keys, accepting;
+};
+
+static struct checks look (const struct hub *hub)
+{
+    return (struct checks){.commands = lanes_any_up (&hub->runtime),
+                           .events = hub->runtime.events_up (hub->runtime.self),
+                           .keys = hub->keys && hub->keys->n > 0,
+                           .accepting = !hub->draining};
+}
+
+static void append_json (json_t *document, struct buf *out)
+{
+    char *text = document ? json_dumps (document, JSON_COMPACT) : NULL;
+    if (text)
+        buf_puts (out, text);
+    else
+        out->failed = true;
+    buf_putc (out, '\n');
+    free (text);
+    json_decref (document);
+}
+
+/* Share of handshakes since the start that failed. */
+static double error_rate (void)
+{
+    double all = metric_get (M_HANDSHAKES, 0), failed = 0;
+    for (unsigned i = 0; i < ERROR_CODE_COUNT; i++)
+        failed += metric_get (M_HANDSHAKES, 1 + i);
+    all += failed;
+    return all > 0 ? failed / all : 0;
+}
+
+static json_t *numbers (const struct hub *hub)
+{
+    double live = 0;
+    for (unsigned state = CONN_processing_ready; state <= CONN_degraded; state++)
+        live += metric_get (M_CONNECTIONS, state);
+    return json_pack ("{s:I, s:I, s:I, s:I, s:f}", "active_connections", (json_int_t) live, "total_connections",
+                      (json_int_t) metric_get (M_HANDSHAKES, 0), "active_users", (json_int_t) hub->registry.users_connected,
+                      "active_runs", (json_int_t) metric_get (M_RUNS_ACTIVE, 0), "error_rate", error_rate ());
+}
+
+static json_t *subprotocols (void)
+{
+    json_t *list = json_array ();
+    for (int i = 0; i < SUBPROTOCOL_COUNT; i++)
+        json_array_append_new (list, json_string (subprotocol_token ((enum subprotocol) i)));
+    return list;
+}
+
+int health_write (const struct hub *hub, struct buf *out)
+{
+    struct checks checks = look (hub);
+    bool serving = checks.keys && checks.accepting;
+    bool linked = checks.commands && checks.events;
+    append_json (
+        json_pack ("{s:s, s:f, s:s, s:s, s:f, s:{s:b, s:b, s:b, s:b, s:b}, s:o, s:{s:b, s:o}, s:{s:b, s:b}}", "status",
+                   serving ? (linked ? "healthy" : "degraded") : "unhealthy", "timestamp", clock_wall (), "environment",
+                   hub->config->environment, "version", AGENTBRIDGE_VERSION, "uptime_s",
+                   (double) (clock_now () - hub->started_at) / (double) S_NS, "checks", "runtime_commands", checks.commands,
+                   "runtime_events", checks.events, "auth_keys", checks.keys, "accepting", checks.accepting, "engine", true,
+                   "metrics", numbers (hub), "config", "pre_connection_auth_required", true, "subprotocols", subprotocols (),
+                   "e2e_testing", "enabled", false, "auth_bypass_active", false),
+        out);
+    return serving ? 200 : 503;
+}
+
+int health_write_ready (const struct hub *hub, struct buf *out)
+{
+    struct checks checks = look (hub);
+    json_t *reasons = json_array ();
+    if (!checks.keys)
+        json_array_append_new (reasons, json_string ("no token keys"));
+    if (!checks.commands)
+        json_array_append_new (reasons, json_string ("no command link to the runtime"));
+    if (!checks.events)
+        json_array_append_new (reasons, json_string ("no event link to the runtime"));
+    if (!checks.accepting)
+        json_array_append_new (reasons, json_string ("draining"));
+    bool ready = json_array_size (reasons) == 0;
+    append_json (json_pack ("{s:b, s:o}", "ready", ready, "reasons", reasons), out);
+    return ready ? 200 : 503;
+}

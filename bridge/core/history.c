@@ -1,0 +1,124 @@
+#include "core/history.h"
+#include "base/metrics.h"
+
+void history_init (struct history *self)
+{
+    *self = (struct history){0};
+}
+
+void history_fini (struct history *self)
+{
+    history_clear (self, EVICTION_total);
+}
+
+static size_t cost (const struct history_entry *entry)
+{
+    return sizeof *entry + entry->n + sizeof entry;
+}
+
+static struct history_entry *entry_at (const struct history *self, uint32_t i)
+{
+    return self->ring[(self->head + i) % self->cap];
+}
+
+static void drop_oldest (struct history *self, unsigned reason)
+{
+    struct history_entry *entry = entry_at (self, 0);
+    self->head = (self->head + 1) % self->cap;
+    self->n--;
+    self->lost = entry->offset;
+    self->bytes -= cost (entry);
+    metric_add (M_HISTORY_BYTES, 0, -(double) cost (entry));
+    metric_add (M_HISTORY_EVENTS, 0, -1);
+    metric_inc (M_HISTORY_EVICTED, reason);
+    free (entry);
+}
+
+void history_clear (struct history *self, unsigned reason)
+{
+    while (self->n)
+        drop_oldest (self, reason);
+    free (self->ring);
+    self->ring = NULL;
+    self->cap = self->head = 0;
+}
+
+void history_expire (struct history *self, const struct history_limits *limits, int64_t now)
+{
+    while (self->n && entry_at (self, 0)->at + limits->ttl_ns <= now)
+        drop_oldest (self, EVICTION_age);
+    if (self->n == 0)
+        history_clear (self, EVICTION_age);
+}
+
+static bool make_slot (struct history *self)
+{
+    if (self->n < self->cap)
+        return true;
+    uint32_t cap = self->cap ? self->cap * 2 : 8;
+    struct history_entry **ring = malloc (cap * sizeof *ring);
+    if (!ring)
+        return false;
+    for (uint32_t i = 0; i < self->n; i++)
+        ring[i] = entry_at (self, i);
+    free (self->ring);
+    self->ring = ring;
+    self->cap = cap;
+    self->head = 0;
+    return true;
+}
+
+static struct history_entry *new_entry (const struct event *event, uint64_t offset, int64_t now)
+{
+    struct history_entry *entry = malloc (sizeof *entry + event->bytes.n);
+    if (!entry)
+        return NULL;
+    *entry = (struct history_entry){.offset = offset,
+                                    .at = now,
+                                    .timestamp = event->timestamp,
+                                    .type = event->type,
+                                    .n = (uint32_t) event->bytes.n};
+    memcpy (entry->bytes, event->bytes.p, event->bytes.n);
+    return entry;
+}
+
+bool history_append (struct history *self, const struct history_limits *limits, const struct event *event, uint64_t offset,
+                     int64_t now)
+{
+    struct history_entry *entry = limits->events ? new_entry (event, offset, now) : NULL;
+    if (!entry || cost (entry) > limits->bytes || !make_slot (self)) {
+        free (entry);
+        history_clear (self, EVICTION_bytes);
+        self->lost = offset;
+        return false;
+    }
+    self->ring[(self->head + self->n++) % self->cap] = entry;
+    self->bytes += cost (entry);
+    metric_add (M_HISTORY_BYTES, 0, (double) cost (entry));
+    metric_add (M_HISTORY_EVENTS, 0, 1);
+    while (self->n > limits->events)
+        drop_oldest (self, EVICTION_events);
+    while (self->bytes > limits->bytes)
+        drop_oldest (self, EVICTION_bytes);
+    history_expire (self, limits, now);
+    return true;
+}
+
+bool history_covers (const struct history *self, uint64_t offset)
+{
+    return offset >= self->lost;
+}
+
+/* Offsets rise along the ring: halve until found. */
+const struct history_entry *history_after (const struct history *self, uint64_t offset)
+{
+    uint32_t low = 0, high = self->n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (entry_at (self, middle)->offset > offset)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low < self->n ? entry_at (self, low) : NULL;
+}

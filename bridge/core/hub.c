@@ -1,0 +1,48 @@
+#include "core/hub.h"
+#include "core/lanes.h"
+
+void hub_init (struct hub *self, const struct config *config)
+{
+    *self = (struct hub){.config = config, .started_at = clock_now ()};
+    registry_init (&self->registry);
+    wheel_init (&self->wheel, clock_now ());
+    list_init (&self->dirty);
+    list_init (&self->reap);
+    buf_init (&self->scratch, 0);
+}
+
+void hub_fini (struct hub *self)
+{
+    hub_reap (self);
+    registry_fini (&self->registry);
+    buf_fini (&self->scratch);
+}
+
+void hub_reap (struct hub *self)
+{
+    for (struct list *link; (link = list_pop (&self->reap));) {
+        struct conn *conn = LIST_ENTRY (link, struct conn, work_link);
+        conn_destroy (&conn);
+    }
+}
+
+struct history_limits hub_history_limits (const struct hub *self)
+{
+    return (struct history_limits){.events = (uint32_t) self->config->history_events,
+                                   .bytes = (size_t) self->config->history_bytes,
+                                   .ttl_ns = self->config->history_ttl_s * S_NS};
+}
+
+struct jwt_rules hub_jwt_rules (const struct hub *self)
+{
+    return (struct jwt_rules){.issuer = self->config->jwt_issuer,
+                              .audience = self->config->jwt_audience,
+                              .user_claim = self->config->jwt_user_claim,
+                              .leeway_s = self->config->jwt_leeway_s,
+                              .require_exp = self->config->jwt_require_exp};
+}
+
+bool hub_link_ready (const struct hub *self)
+{
+    return self->runtime.events_up (self->runtime.self) && lanes_any_up (&self->runtime);
+}

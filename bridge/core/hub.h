@@ -1,0 +1,36 @@
+/* What the functions of the core share. One hub per process, built by the bridge; everything runs in the loop's thread. */
+#ifndef CORE_HUB_H
+#define CORE_HUB_H
+
+#include "base/config.h"
+#include "base/wheel.h"
+#include "core/jwt.h"
+#include "core/ports.h"
+#include "core/registry.h"
+
+struct hub {
+    const struct config *config; /* shared; a reload changes it in place */
+    const struct keys *keys;     /* shared; a reload replaces it */
+    struct registry registry;
+    struct wheel wheel;
+    struct runtime_port runtime;
+    struct list dirty;  /* connections that the WebSocket edge has to look at, struct conn, work_link */
+    struct list reap;   /* connections to be freed by the pulse */
+    struct buf scratch; /* for one encoding at a time */
+    int64_t started_at; /* monotonic ns */
+    bool draining;
+};
+
+void hub_init (struct hub *self, const struct config *config);
+void hub_fini (struct hub *self);
+
+/* Free the connections that have gone. Called by the pulse, outside every callback of a library. */
+void hub_reap (struct hub *self);
+
+struct history_limits hub_history_limits (const struct hub *self);
+struct jwt_rules hub_jwt_rules (const struct hub *self);
+
+/* Is the runtime link up: some lane, and some event endpoint? */
+bool hub_link_ready (const struct hub *self);
+
+#endif

@@ -1,0 +1,44 @@
+#include "core/ident.h"
+#include "base/check.h"
+#include "base/hash.h"
+
+#include <stdio.h>
+
+void ident_hex (char *out, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t bytes[32];
+    CHECK (n <= sizeof bytes);
+    random_bytes (bytes, n);
+    for (size_t i = 0; i < n; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+    *out = '\0';
+}
+
+void ident_new_connection (char *out)
+{
+    memcpy (out, "ws_", 3);
+    ident_hex (out + 3, (CONN_ID_LEN - 3) / 2);
+}
+
+bool ident_is_connection (struct slice id)
+{
+    if (id.n < 3 + 12 || id.n > 3 + 32 || memcmp (id.p, "ws_", 3) != 0)
+        return false;
+    for (size_t i = 3; i < id.n; i++)
+        if (!((id.p[i] >= '0' && id.p[i] <= '9') || (id.p[i] >= 'a' && id.p[i] <= 'f')))
+            return false;
+    return true;
+}
+
+/* One random part per process, and a number that counts up. */
+void ident_new_epoch (char *out)
+{
+    static char process[17];
+    static uint32_t count;
+    if (!process[0])
+        ident_hex (process, 8);
+    snprintf (out, EPOCH_LEN + 1, "%.16s%08x", process, ++count);
+}

@@ -1,0 +1,25 @@
+/* Identifiers that the bridge makes. */
+#ifndef CORE_IDENT_H
+#define CORE_IDENT_H
+
+#include "base/slice.h"
+
+#include <stdint.h>
+
+#define CONN_ID_LEN 27 /* "ws_" and 24 hex digits: 96 random bits */
+
+/* Write a new connection id, NUL-terminated, into `out` of CONN_ID_LEN + 1 bytes. */
+void ident_new_connection (char *out);
+
+/* Could this be a connection id: ^ws_[0-9a-f]{12,32}$ ? */
+bool ident_is_connection (struct slice id);
+
+#define EPOCH_LEN 24
+
+/* Write a new epoch, opaque to clients and unique in time and among bridges, NUL-terminated, into EPOCH_LEN + 1 bytes. */
+void ident_new_epoch (char *out);
+
+/* Write `n` random bytes as 2n lower-case hex digits and a NUL. */
+void ident_hex (char *out, size_t n);
+
+#endif

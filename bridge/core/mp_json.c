@@ -1,0 +1,503 @@
+#include "core/mp_json.h"
+#include "base/utf8.h"
+#include "core/json_scan.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <time.h>
+
+#define MAX_KEY_NESTING 4 /* quotes within quotes double with every level, so it must end somewhere */
+#define EXT_TIMESTAMP   (-1)
+
+/* A walk over one value that writes as it goes. A fault of the input, which mp_check() should have refused,
+ * ends it as a failure of `out` does. */
+struct writer {
+    struct buf *out;
+    struct slice in;
+    size_t pos;
+    unsigned depth; /* containers that are open */
+    unsigned keys;  /* keys within keys that are open */
+};
+
+static void write_value (struct writer *self);
+
+/* How many bytes one U+FFFD stands for: the longest start of a well-formed sequence (WHATWG Encoding), at
+ * least one. */
+static size_t bad_run (struct slice s)
+{
+    uint8_t first = (uint8_t)s.p[0];
+    if (first < 0xC2 || first > 0xF4)
+        return 1;
+    size_t want = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+    uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+    size_t n = 1;
+    while (n < want && n < s.n && (uint8_t)s.p[n] >= low && (uint8_t)s.p[n] <= high) {
+        low = 0x80;
+        high = 0xBF;
+        n++;
+    }
+    return n;
+}
+
+static void write_escape (struct buf *out, uint8_t c)
+{
+    static const char short_forms[0x20] = {
+        ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    static const char hex[] = "0123456789abcdef";
+    char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 0x0f]};
+    if (c >= 0x20)
+        text[1] = (char)c;
+    else if (short_forms[c])
+        text[1] = short_forms[c];
+    buf_put (out, text, text[1] == 'u' ? 6 : 2);
+}
+
+/* The inside of a JSON string. */
+static void write_text (struct buf *out, struct slice text)
+{
+    while (text.n && !out->failed) {
+        size_t n = json_plain_run (text);
+        buf_put (out, text.p, n);
+        if (n == text.n)
+            return;
+        text = slice_of (text.p + n, text.n - n);
+        n = 1;
+        if ((uint8_t)text.p[0] < 0x80) {
+            write_escape (out, (uint8_t)text.p[0]);
+        } else {
+            buf_puts (out, "\xEF\xBF\xBD");
+            n = bad_run (text);
+        }
+        text = slice_of (text.p + n, text.n - n);
+    }
+}
+
+void json_write_string (struct buf *out, struct slice text)
+{
+    buf_putc (out, '"');
+    write_text (out, text);
+    buf_putc (out, '"');
+}
+
+/* One to three bytes as four characters. */
+static void base64_group (char *to, const char *from, size_t n)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = (uint32_t)(uint8_t)from[0] << 16;
+    if (n > 1)
+        bits |= (uint32_t)(uint8_t)from[1] << 8;
+    if (n > 2)
+        bits |= (uint8_t)from[2];
+    to[0] = alphabet[bits >> 18];
+    to[1] = alphabet[bits >> 12 & 0x3f];
+    to[2] = '=';
+    to[3] = '=';
+    if (n > 1)
+        to[2] = alphabet[bits >> 6 & 0x3f];
+    if (n > 2)
+        to[3] = alphabet[bits & 0x3f];
+}
+
+static void write_base64 (struct buf *out, struct slice bytes)
+{
+    char chunk[256];
+    size_t fill = 0;
+    buf_putc (out, '"');
+    for (size_t at = 0; at < bytes.n && !out->failed; at += 3) {
+        base64_group (chunk + fill, bytes.p + at, bytes.n - at);
+        fill += 4;
+        if (fill == sizeof chunk) {
+            buf_put (out, chunk, fill);
+            fill = 0;
+        }
+    }
+    buf_put (out, chunk, fill);
+    buf_putc (out, '"');
+}
+
+/* Decimal digits; at least `width` of them. */
+static void write_digits (struct buf *out, uint64_t value, size_t width)
+{
+    char text[24];
+    size_t at = sizeof text;
+    while (value || sizeof text - at < width) {
+        text[--at] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    buf_put (out, text + at, sizeof text - at);
+}
+
+static void write_int (struct buf *out, int64_t value)
+{
+    buf_putc (out, '-');
+    write_digits (out, -(uint64_t)value, 1);
+}
+
+/* Magnitudes with six fraction digits at most, such as times and durations, without the C library's detours.
+ * Below 2^32 the product is wrong by less than one half, so that rounding finds the only candidate; the
+ * division rounds as strtod would, hence tells whether it is one. */
+static bool write_micros (struct buf *out, double magnitude)
+{
+    if (magnitude < 1e-4 || magnitude >= 4294967296.0)
+        return false;
+    double micros = nearbyint (magnitude * 1e6);
+    if (micros / 1e6 != magnitude)
+        return false;
+    uint64_t whole = (uint64_t)micros / 1000000;
+    uint64_t fraction = (uint64_t)micros % 1000000;
+    size_t width = 6;
+    while (width > 1 && fraction % 10 == 0) {
+        fraction /= 10;
+        width--;
+    }
+    write_digits (out, whole, 1);
+    buf_putc (out, '.');
+    write_digits (out, fraction, width);
+    return true;
+}
+
+/* 15 digits are enough for every number that was written with 15 or fewer, 17 for all; subnormals need fewer.
+ */
+static void write_scientific (struct buf *out, double magnitude)
+{
+    char text[32];
+    int digits = magnitude < DBL_MIN ? 1 : 15;
+    do {
+        snprintf (text, sizeof text, "%.*g", digits, magnitude);
+        digits++;
+    } while (digits <= 17 && strtod (text, NULL) != magnitude);
+    buf_puts (out, text);
+    if (!strpbrk (text, ".e"))
+        buf_puts (out, ".0");
+}
+
+static void write_double (struct buf *out, double value)
+{
+    double magnitude = fabs (value);
+    if (!isfinite (value)) {
+        buf_puts (out, "null");
+        return;
+    }
+    if (signbit (value))
+        buf_putc (out, '-');
+    if (magnitude < 1e15 && magnitude == trunc (magnitude)) {
+        write_digits (out, (uint64_t)magnitude, 1);
+        buf_puts (out, ".0");
+    } else if (!write_micros (out, magnitude)) {
+        write_scientific (out, magnitude);
+    }
+}
+
+struct moment {
+    int64_t seconds; /* Unix time */
+    uint32_t nanoseconds;
+};
+
+/* False when the ext is no timestamp that RFC 3339 can express. */
+static bool read_timestamp (const struct mp_token *token, struct moment *moment)
+{
+    const char *p = token->bytes.p;
+    if (token->ext_type != EXT_TIMESTAMP)
+        return false;
+    if (token->bytes.n == 4) {
+        *moment = (struct moment){(int64_t)mp_big_endian (p, 4), 0};
+    } else if (token->bytes.n == 8) {
+        uint64_t both = mp_big_endian (p, 8);
+        *moment = (struct moment){(int64_t)(both & ((UINT64_C (1) << 34) - 1)), (uint32_t)(both >> 34)};
+    } else if (token->bytes.n == 12) {
+        *moment = (struct moment){(int64_t)mp_big_endian (p + 4, 8), (uint32_t)mp_big_endian (p, 4)};
+    } else {
+        return false;
+    }
+    /* 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z */
+    return moment->nanoseconds < 1000000000 && moment->seconds >= INT64_C (-62135596800) &&
+           moment->seconds <= INT64_C (253402300799);
+}
+
+static void write_fraction (struct buf *out, uint32_t nanoseconds)
+{
+    size_t width = 9;
+    if (nanoseconds == 0)
+        return;
+    while (nanoseconds % 1000 == 0) {
+        nanoseconds /= 1000;
+        width -= 3;
+    }
+    buf_putc (out, '.');
+    write_digits (out, nanoseconds, width);
+}
+
+static void write_timestamp (struct buf *out, struct moment moment)
+{
+    struct tm tm;
+    time_t seconds = (time_t)moment.seconds;
+    gmtime_r (&seconds, &tm);
+    buf_printf (out, "\"%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                tm.tm_hour, tm.tm_min, tm.tm_sec);
+    write_fraction (out, moment.nanoseconds);
+    buf_puts (out, "Z\"");
+}
+
+static void write_ext (struct buf *out, const struct mp_token *token)
+{
+    struct moment moment;
+    if (read_timestamp (token, &moment)) {
+        write_timestamp (out, moment);
+        return;
+    }
+    buf_printf (out, "{\"_ext\":%d,\"data\":", token->ext_type);
+    write_base64 (out, token->bytes);
+    buf_putc (out, '}');
+}
+
+/* Everything but arrays and maps. */
+static void write_scalar (struct buf *out, const struct mp_token *token)
+{
+    switch (token->kind) {
+    case MP_BOOL:
+        buf_puts (out, token->b ? "true" : "false");
+        break;
+    case MP_UINT:
+        write_digits (out, token->u, 1);
+        break;
+    case MP_INT:
+        write_int (out, token->i);
+        break;
+    case MP_FLOAT32:
+    case MP_FLOAT64:
+        write_double (out, token->d);
+        break;
+    case MP_STR:
+        json_write_string (out, token->bytes);
+        break;
+    case MP_BIN:
+        write_base64 (out, token->bytes);
+        break;
+    case MP_EXT:
+        write_ext (out, token);
+        break;
+    default:
+        buf_puts (out, "null");
+    }
+}
+
+/* The token at `pos` without moving on; false (and the output failed) when there is none. */
+static bool peek (struct writer *self, struct mp_token *token)
+{
+    size_t at = self->pos;
+    bool good = mp_read (self->in, &at, token) == MP_OK;
+    self->out->failed |= !good;
+    return good;
+}
+
+static bool next (struct writer *self, struct mp_token *token)
+{
+    bool good = mp_read (self->in, &self->pos, token) == MP_OK;
+    self->out->failed |= !good;
+    return good;
+}
+
+/* Step over one whole value: its bytes. */
+static struct slice next_raw (struct writer *self)
+{
+    size_t start = self->pos;
+    self->out->failed |= mp_skip (self->in, &self->pos) != MP_OK;
+    return slice_of (self->in.p + start, self->pos - start);
+}
+
+/* A key that has to be written first and then put in quotes. */
+static void write_quoted_value (struct writer *self)
+{
+    struct buf text;
+    struct writer inner = *self;
+    buf_init (&text, self->out->limit);
+    inner.out = &text;
+    inner.keys++;
+    write_value (&inner);
+    self->pos = inner.pos;
+    self->out->failed |= text.failed;
+    json_write_string (self->out, buf_slice (&text));
+    buf_fini (&text);
+}
+
+static void write_compound_key (struct writer *self)
+{
+    if (self->keys < MAX_KEY_NESTING)
+        write_quoted_value (self);
+    else
+        write_base64 (self->out, next_raw (self));
+}
+
+/* Does this become a JSON string by itself? */
+static bool becomes_string (const struct mp_token *token)
+{
+    struct moment moment;
+    return token->kind == MP_STR || token->kind == MP_BIN ||
+           (token->kind == MP_EXT && read_timestamp (token, &moment));
+}
+
+static void write_key (struct writer *self)
+{
+    struct mp_token token;
+    if (!peek (self, &token))
+        return;
+    if (becomes_string (&token)) {
+        write_value (self);
+    } else if (token.kind == MP_EXT || token.kind == MP_ARRAY || token.kind == MP_MAP) {
+        write_compound_key (self);
+    } else {
+        buf_putc (self->out, '"');
+        write_value (self);
+        buf_putc (self->out, '"');
+    }
+}
+
+static void write_array (struct writer *self, uint32_t count)
+{
+    buf_putc (self->out, '[');
+    for (uint32_t i = 0; i < count && !self->out->failed; i++) {
+        if (i)
+            buf_putc (self->out, ',');
+        write_value (self);
+    }
+    buf_putc (self->out, ']');
+}
+
+static void write_pair (struct writer *self, bool first)
+{
+    if (!first)
+        buf_putc (self->out, ',');
+    write_key (self);
+    buf_putc (self->out, ':');
+    write_value (self);
+}
+
+static void write_map (struct writer *self, uint32_t count)
+{
+    buf_putc (self->out, '{');
+    for (uint32_t i = 0; i < count && !self->out->failed; i++)
+        write_pair (self, i == 0);
+    buf_putc (self->out, '}');
+}
+
+static void write_container (struct writer *self, const struct mp_token *token)
+{
+    if (self->depth == MP_MAX_DEPTH) {
+        self->out->failed = true;
+        return;
+    }
+    self->depth++;
+    if (token->kind == MP_MAP)
+        write_map (self, token->count);
+    else
+        write_array (self, token->count);
+    self->depth--;
+}
+
+static void write_value (struct writer *self)
+{
+    struct mp_token token;
+    if (!next (self, &token))
+        return;
+    if (token.kind == MP_MAP || token.kind == MP_ARRAY)
+        write_container (self, &token);
+    else
+        write_scalar (self->out, &token);
+}
+
+void mp_json_write (struct buf *out, struct slice value)
+{
+    struct writer self = {.out = out, .in = value};
+    write_value (&self);
+}
+
+/* Read the head of an event: the number of pairs. */
+static uint32_t open_event (struct writer *self)
+{
+    struct mp_token head;
+    if (next (self, &head) && head.kind == MP_MAP) {
+        self->depth = 1;
+        return head.count;
+    }
+    self->out->failed = true;
+    return 0;
+}
+
+/* Is a key of the bridge's own next? */
+static bool reserved_next (struct writer *self)
+{
+    struct mp_token key;
+    return peek (self, &key) && key.kind == MP_STR && key.bytes.n && key.bytes.p[0] == '_';
+}
+
+static void skip_pair (struct writer *self)
+{
+    next_raw (self);
+    next_raw (self);
+}
+
+void mp_json_write_event (struct buf *out, struct slice event, uint64_t offset)
+{
+    struct writer self = {.out = out, .in = event};
+    uint32_t count = open_event (&self);
+    bool first = true;
+    buf_putc (out, '{');
+    for (uint32_t i = 0; i < count && !out->failed; i++) {
+        if (reserved_next (&self)) {
+            skip_pair (&self);
+        } else {
+            write_pair (&self, first);
+            first = false;
+        }
+    }
+    if (offset) {
+        buf_puts (out, first ? "\"_offset\":" : ",\"_offset\":");
+        write_digits (out, offset, 1);
+    }
+    buf_putc (out, '}');
+}
+
+/* How many pairs an event keeps; leaves `self` where it was. */
+static uint32_t count_kept (const struct writer *self, uint32_t count)
+{
+    struct writer ahead = *self;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count && !ahead.out->failed; i++) {
+        kept += !reserved_next (&ahead);
+        skip_pair (&ahead);
+    }
+    return kept;
+}
+
+static void copy_kept (struct writer *self, uint32_t count)
+{
+    for (uint32_t i = 0; i < count && !self->out->failed; i++) {
+        size_t start = self->pos;
+        bool keep = !reserved_next (self);
+        skip_pair (self);
+        if (keep)
+            buf_put (self->out, self->in.p + start, self->pos - start);
+    }
+}
+
+void mp_write_event (struct buf *out, struct slice event, uint64_t offset)
+{
+    msgpack_packer packer;
+    struct writer self = {.out = out, .in = event};
+    uint32_t count = open_event (&self);
+    if (out->failed)
+        return;
+    uint32_t kept = count_kept (&self, count);
+    mp_writer_init (&packer, out);
+    mp_put_map (&packer, kept + (offset != 0));
+    if (kept == count)
+        buf_put (out, event.p + self.pos, event.n - self.pos);
+    else
+        copy_kept (&self, count);
+    if (offset) {
+        mp_put_cstr (&packer, "_offset");
+        mp_put_uint (&packer, offset);
+    }
+}

@@ -1,0 +1,60 @@
+/* Who is there: connections by id, users by id. A user is kept while it has connections or history. */
+#ifndef CORE_REGISTRY_H
+#define CORE_REGISTRY_H
+
+#include "base/map.h"
+#include "core/conn.h"
+#include "core/history.h"
+
+#define LANE_NONE (-1)
+
+struct user {
+    struct list conns; /* struct conn, user_link: those that events may go to */
+    uint32_t n_conns;  /* their number */
+    uint32_t refs;     /* connections that point here, ending ones too */
+    int lane;          /* where its commands go; LANE_NONE until needed */
+    uint64_t offset;   /* of the last event; 0 before the first */
+    char epoch[EPOCH_LEN + 1];
+    struct history history;
+    struct list age_link; /* in registry.by_age: the user whose last event is oldest comes first */
+    int64_t last_event;   /* monotonic ns */
+    uint8_t id_n;
+    char id[];
+};
+
+struct registry {
+    struct map conns;
+    struct map users;
+    struct list by_age; /* users with history */
+    size_t users_connected;
+    size_t history_bytes; /* of all users, with what a user itself takes */
+};
+
+void registry_init (struct registry *self);
+
+/* Frees users; connections must be gone. */
+void registry_fini (struct registry *self);
+
+struct conn *registry_conn (const struct registry *self, struct slice id);
+struct user *registry_user (const struct registry *self, struct slice id);
+
+/* The user, made anew (with a new epoch) when there is none. NULL when memory is out. */
+NODISCARD struct user *registry_user_get (struct registry *self, struct slice id);
+
+/* Free the user if neither a connection nor history keeps it. */
+void registry_user_release (struct registry *self, struct user *user);
+
+/* Give the event the user's next offset and keep it in history, within the limits of the user and of all users.
+ * A user without connections may be gone afterwards. */
+uint64_t registry_record (struct registry *self, struct user *user, const struct history_limits *limits, size_t total_bytes,
+                          const struct event *event, int64_t now);
+
+/* Let go of what is too old. A bounded number of users a call. */
+void registry_expire (struct registry *self, const struct history_limits *limits, int64_t now);
+
+static inline struct slice user_id (const struct user *user)
+{
+    return slice_of (user->id, user->id_n);
+}
+
+#endif

@@ -1,0 +1,269 @@
+/* The life of a connection:
+ *
+ *   ws_adopt -> session_accepted -+-> session_refuse -> conn_close          token, origin or limits say no
+ *                                 +-> settle -> welcome                     runtime is there
+ *                                 +-> (timer, runtime-wait-ms) -> refuse    runtime does not come
+ *   link.c -> session_links_changed -> settle                               runtime came or went
+ *   wheel -> session_on_timer                                               ping, expiry, time-outs
+ *   conn_close -> session_ended                                             DISCONNECT
+ */
+#include "core/session.h"
+#include "base/metrics.h"
+#include "core/downstream.h"
+#include "core/lanes.h"
+#include "core/notice.h"
+#include "core/upstream.h"
+
+void session_count_refusal (const struct conn *conn, enum error_code code, const char *check)
+{
+    struct log_ctx ctx = conn_log (conn);
+    metric_inc (M_HANDSHAKES, 1 + code);
+    LOG (HANDSHAKE_REFUSED, &ctx, KV_S ("error_code", error_info (code)->code), KV_S ("check", check ? check : ""));
+}
+
+void session_refuse (struct conn *conn, enum error_code code)
+{
+    session_count_refusal (conn, code, NULL);
+    notice_refusal (conn, code);
+    conn_close (conn, error_info (code)->ours ? CLOSE_TRY_LATER : CLOSE_AUTH_FAILED);
+}
+
+/* --- telling the runtime ------------------------------------------------------------------------------------- */
+
+static bool send_to_lane (struct conn *conn, int lane, enum command_name name, struct slice headers)
+{
+    struct hub *hub = conn->hub;
+    struct command command = {.name = name,
+                              .connection_id = slice_str (conn->id),
+                              .user_id = user_id (conn->user),
+                              .headers = headers};
+    return hub->runtime.send (hub->runtime.self, lane, &command);
+}
+
+static bool announce (struct conn *conn, int lane, bool resumed)
+{
+    struct buf *out = &conn->hub->scratch;
+    msgpack_packer packer;
+    buf_reset (out);
+    mp_writer_init (&packer, out);
+    mp_put_map (&packer, conn->connect_pairs + 1);
+    buf_put (out, conn->connect_headers, conn->connect_headers_n);
+    mp_put_cstr (&packer, "resumed");
+    mp_put_bool (&packer, resumed);
+    if (out->failed || !send_to_lane (conn, lane, COMMAND_CONNECT, buf_slice (out)))
+        return false;
+    conn->lane = lane;
+    return true;
+}
+
+void session_ended (struct conn *conn)
+{
+    if (conn->lane == LANE_NONE)
+        return;
+    struct close_frame frame = conn_close_frame (conn);
+    struct buf *out = &conn->hub->scratch;
+    msgpack_packer packer;
+    buf_reset (out);
+    mp_writer_init (&packer, out);
+    mp_put_map (&packer, 3);
+    mp_put_cstr (&packer, "code");
+    mp_put_uint (&packer, frame.code ? frame.code : 1006);
+    mp_put_cstr (&packer, "reason");
+    mp_put_str (&packer, slice_of (frame.text, frame.n));
+    mp_put_cstr (&packer, "remaining");
+    mp_put_uint (&packer, conn->user->n_conns - 1);
+    if (!out->failed)
+        (void) send_to_lane (conn, conn->lane, COMMAND_DISCONNECT, buf_slice (out)); /* the link counts what fails */
+}
+
+/* --- welcome ------------------------------------------------------------------------------------------------- */
+
+void session_set_resume (struct conn *conn, struct slice epoch, struct slice offset)
+{
+    struct user *user = conn->user;
+    uint64_t wanted = 0;
+    conn->cursor = user->offset;
+    if (epoch.n == 0)
+        return;
+    for (size_t i = 0; i < offset.n; i++) {
+        if (offset.p[i] < '0' || offset.p[i] > '9' || wanted > UINT64_MAX / 10 - 1) {
+            conn->recovery = RECOVERY_UNKNOWN_EPOCH;
+            return;
+        }
+        wanted = wanted * 10 + (uint64_t) (offset.p[i] - '0');
+    }
+    if (!slice_is (epoch, user->epoch) || offset.n == 0 || wanted > user->offset)
+        conn->recovery = RECOVERY_UNKNOWN_EPOCH;
+    else if (!history_covers (&user->history, wanted))
+        conn->recovery = RECOVERY_EXPIRED;
+    else {
+        conn->recovery = RECOVERY_OK;
+        conn->cursor = wanted;
+    }
+}
+
+void session_catch_up (struct conn *conn)
+{
+    const struct config *config = conn->hub->config;
+    while (conn->behind && !conn_is_ending (conn) && conn->outq.n < (size_t) config->queue_messages / 2 + 1 &&
+           conn->outq.bytes < (size_t) config->queue_bytes / 2 + 1) {
+        const struct history_entry *entry = history_after (&conn->user->history, conn->cursor);
+        if (!history_covers (&conn->user->history, conn->cursor)) {
+            conn_close (conn, CLOSE_SLOW_CONSUMER); /* history ran away from it: it has to re-fetch */
+            return;
+        }
+        if (!entry) {
+            conn->behind = false;
+            return;
+        }
+        downstream_replay (conn, entry);
+    }
+}
+
+static void welcome (struct conn *conn)
+{
+    struct log_ctx ctx = conn_log (conn);
+    struct user *user = conn->user;
+    if (!conn_move (conn, CONN_services_ready))
+        return;
+    if (!announce (conn, user->lane, false)) {
+        session_refuse (conn, ERROR_SERVICE_NOT_READY);
+        return;
+    }
+    conn_move (conn, CONN_processing_ready);
+    if (!history_covers (&user->history, conn->cursor)) { /* gone while it waited */
+        if (conn->recovery == RECOVERY_OK)
+            conn->recovery = RECOVERY_EXPIRED;
+        conn->cursor = user->offset;
+    }
+    conn->established = true;
+    notice_established (conn);
+    metric_inc (M_HANDSHAKES, 0);
+    metric_observe (M_CONNECTION_SETUP, (double) (clock_read () - conn->opened_at) / (double) S_NS);
+    LOG (CONN_OPEN, &ctx, KV_S ("subprotocol", conn->subprotocol < SUBPROTOCOL_NONE ? subprotocol_token (conn->subprotocol) : ""),
+         KV_B ("recovered", conn->recovery == RECOVERY_OK));
+    conn->wait_until = 0;
+    conn->ping_at = clock_now () + conn->hub->config->ping_interval_s * S_NS;
+    conn->behind = conn->cursor < user->offset;
+    session_catch_up (conn);
+    upstream_release_early (conn);
+    session_rearm (conn);
+}
+
+/* Bring a connection in line with the state of the links. */
+static void settle (struct conn *conn)
+{
+    bool ready = hub_link_ready (conn->hub);
+    int lane = ready ? lanes_for_user (&conn->hub->runtime, conn->user) : LANE_NONE;
+    if (conn->state == CONN_authenticated && ready) {
+        welcome (conn);
+        return;
+    }
+    if (!conn_is_live (conn))
+        return;
+    if (ready && conn->lane != lane)
+        ready = announce (conn, lane, true);
+    if (!ready && conn->state != CONN_degraded)
+        conn_move (conn, CONN_degraded);
+    else if (ready && conn->state == CONN_degraded)
+        conn_move (conn, CONN_processing_ready);
+}
+
+void session_links_changed (struct hub *hub, int lost_lane)
+{
+    size_t cursor = 0;
+    for (struct conn *conn; (conn = map_next (&hub->registry.conns, &cursor));) {
+        if (lost_lane != LANE_NONE && conn->lane == lost_lane)
+            conn->lane = LANE_NONE;
+        settle (conn);
+    }
+}
+
+void session_accepted (struct conn *conn)
+{
+    if (!conn_move (conn, CONN_accepted))
+        return;
+    if (conn->refusal != ERROR_NONE) {
+        notice_refusal (conn, conn->refusal);
+        conn_close (conn, error_info (conn->refusal)->ours ? CLOSE_TRY_LATER : CLOSE_AUTH_FAILED);
+        return;
+    }
+    conn_move (conn, CONN_authenticated);
+    conn->wait_until = clock_now () + conn->hub->config->runtime_wait_ms * MS_NS;
+    session_rearm (conn);
+    settle (conn);
+}
+
+/* --- timers -------------------------------------------------------------------------------------------------- */
+
+static int64_t sooner (int64_t a, int64_t b)
+{
+    return b && (!a || b < a) ? b : a;
+}
+
+/* When `exp` comes, on the monotonic clock. */
+static int64_t expiry (const struct conn *conn)
+{
+    if (!conn->expires)
+        return 0;
+    double left = (double) conn->expires - clock_wall ();
+    return clock_now () + (int64_t) ((left < 0 ? 0 : left > 1e8 ? 1e8 : left) * (double) S_NS);
+}
+
+void session_rearm (struct conn *conn)
+{
+    if (conn_is_ending (conn))
+        return;
+    int64_t due = sooner (expiry (conn), conn->wait_until);
+    due = sooner (due, conn->pong_until ? conn->pong_until : conn->ping_at);
+    due = sooner (due, conn->drain_at);
+    if (conn->blocked_since)
+        due = sooner (due, conn->blocked_since + conn->hub->config->send_timeout_s * S_NS);
+    if (due)
+        wheel_set (&conn->hub->wheel, &conn->timer, due);
+}
+
+static void send_ping (struct conn *conn, int64_t now)
+{
+    struct msg *ping = msg_new (WS_PING, slice_str (NULL));
+    conn->ping_at = now + conn->hub->config->ping_interval_s * S_NS;
+    if (!ping)
+        return; /* the next one will do */
+    conn->pong_until = now + conn->hub->config->pong_timeout_s * S_NS;
+    conn_send (conn, ping);
+    msg_unref (&ping);
+}
+
+static void check_liveness (struct conn *conn, int64_t now)
+{
+    int64_t asked_at = conn->pong_until - conn->hub->config->pong_timeout_s * S_NS;
+    if (conn->pong_until && conn->last_rx >= asked_at)
+        conn->pong_until = 0;
+    if (conn->pong_until && now >= conn->pong_until)
+        conn_close (conn, CLOSE_PONG_TIMEOUT);
+    else if (!conn->pong_until && conn->ping_at && now >= conn->ping_at)
+        send_ping (conn, now);
+}
+
+void session_on_timer (struct timer *timer)
+{
+    struct conn *conn = CONTAINER_OF (timer, struct conn, timer);
+    int64_t now = clock_now ();
+    if (conn_is_ending (conn)) {
+        conn->kill = true; /* the close handshake took too long */
+        conn_mark_dirty (conn);
+        return;
+    }
+    if (conn->wait_until && now >= conn->wait_until)
+        session_refuse (conn, ERROR_SERVICE_NOT_READY);
+    else if (conn->expires && clock_wall () >= (double) conn->expires) {
+        notice_token_expired (conn);
+        conn_close (conn, CLOSE_TOKEN_EXPIRED);
+    } else if (conn->drain_at && now >= conn->drain_at)
+        conn_close (conn, CLOSE_DRAINING);
+    else if (conn->blocked_since && now >= conn->blocked_since + conn->hub->config->send_timeout_s * S_NS)
+        conn_close (conn, CLOSE_SEND_TIMEOUT);
+    else
+        check_liveness (conn, now);
+    session_rearm (conn);
+}

@@ -1,0 +1,418 @@
+#include "edge/http.h"
+#include "base/metrics.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPT_BATCH  64
+#define BACKLOG       4096
+#define MAX_PENDING   2048          /* requests that are not answered yet, per listener */
+#define ACCEPT_PAUSE  (200 * MS_NS) /* after accept(2) has failed for want of descriptors */
+#define LINGER        (2 * S_NS)    /* for the peer to read the answer and close */
+
+struct http_server {
+    uv_poll_t poll;
+    uv_loop_t *loop;
+    struct hub *hub;
+    const char *name;
+    int fd;
+    http_handler *handler;
+    void *owner;
+    struct list conns; /* struct http_conn */
+    size_t n_conns;
+    struct timer pause;
+};
+
+struct http_conn {
+    uv_poll_t poll;
+    struct http_server *server;
+    struct list link;
+    struct timer timer;
+    int fd;
+    enum { READING_HEAD, WAITING_FOR_ANSWER, WRITING, LINGERING, GONE } state;
+    struct buf in;
+    struct buf out;
+    size_t head_n;
+    size_t written;
+    void (*gone_fn) (void *arg);
+    void *gone_arg;
+    bool loopback;
+    char remote[INET6_ADDRSTRLEN];
+};
+
+static void read_head (struct http_conn *self);
+static void write_out (struct http_conn *self);
+
+/* --- one request --------------------------------------------------------------------------------------------- */
+
+static void free_conn (uv_handle_t *handle)
+{
+    struct http_conn *self = handle->data;
+    buf_fini (&self->in);
+    buf_fini (&self->out);
+    free (self);
+}
+
+static void forget (struct http_conn *self)
+{
+    self->state = GONE;
+    wheel_cancel (&self->timer);
+    list_remove (&self->link);
+    self->server->n_conns--;
+    uv_poll_stop (&self->poll);
+    uv_close ((uv_handle_t *) &self->poll, free_conn);
+}
+
+static void drop (struct http_conn *self)
+{
+    if (self->state == WAITING_FOR_ANSWER && self->gone_fn)
+        self->gone_fn (self->gone_arg);
+    close (self->fd);
+    forget (self);
+}
+
+/* The answer is out. Wait for the peer to close, as closing with unread input would cut the answer off (RST). */
+static void linger (struct http_conn *self)
+{
+    self->state = LINGERING;
+    shutdown (self->fd, SHUT_WR);
+    wheel_set (&self->server->hub->wheel, &self->timer, clock_now () + LINGER);
+}
+
+static void discard_input (struct http_conn *self)
+{
+    char scrap[4096];
+    ssize_t n = recv (self->fd, scrap, sizeof scrap, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        drop (self);
+}
+
+static void on_ready (uv_poll_t *poll, int status, int events)
+{
+    struct http_conn *self = poll->data;
+    clock_refresh ();
+    if (status < 0) {
+        drop (self);
+        return;
+    }
+    if (self->state == READING_HEAD)
+        read_head (self);
+    else if (self->state == WRITING && (events & UV_WRITABLE))
+        write_out (self);
+    else if (events & UV_READABLE)
+        discard_input (self);
+}
+
+static void watch (struct http_conn *self, int events)
+{
+    if (uv_poll_start (&self->poll, events, on_ready) != 0)
+        drop (self);
+}
+
+static void write_out (struct http_conn *self)
+{
+    while (self->written < self->out.n) {
+        ssize_t n = send (self->fd, self->out.p + self->written, self->out.n - self->written, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN) {
+            watch (self, UV_WRITABLE);
+            return;
+        }
+        if (n < 0 && errno != EINTR) {
+            drop (self);
+            return;
+        }
+        self->written += n > 0 ? (size_t) n : 0;
+    }
+    linger (self);
+    watch (self, UV_READABLE);
+}
+
+static const char *status_text (int status)
+{
+    switch (status) {
+#define STATUS(code, text)                                                                                   \
+    case code:                                                                                               \
+        return text;
+        STATUS (200, "OK")
+        STATUS (400, "Bad Request")
+        STATUS (401, "Unauthorized")
+        STATUS (403, "Forbidden")
+        STATUS (404, "Not Found")
+        STATUS (405, "Method Not Allowed")
+        STATUS (408, "Request Timeout")
+        STATUS (426, "Upgrade Required")
+        STATUS (431, "Request Header Fields Too Large")
+        STATUS (503, "Service Unavailable")
+#undef STATUS
+    default:
+        return "Internal Server Error";
+    }
+}
+
+void http_respond (struct http_conn *self, int status, const char *headers, const char *content_type, struct slice body)
+{
+    metric_inc (M_HTTP_REQUESTS, (unsigned) (status / 100 - 2));
+    buf_printf (&self->out,
+                "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n"
+                "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s\r\n",
+                status, status_text (status), content_type, body.n, headers);
+    buf_put (&self->out, body.p, body.n);
+    self->state = WRITING;
+    self->gone_fn = NULL;
+    if (self->out.failed)
+        drop (self);
+    else
+        write_out (self);
+}
+
+void http_respond_error (struct http_conn *self, int status, const char *headers, const char *message)
+{
+    char body[256];
+    int n = snprintf (body, sizeof body, "{\"error\":\"%s\",\"message\":\"%s\"}\n", status_text (status), message);
+    http_respond (self, status, headers, "application/json", slice_of (body, (size_t) n));
+}
+
+int http_detach (struct http_conn *self, struct buf *rest)
+{
+    int fd = self->fd;
+    buf_put (rest, self->in.p + self->head_n, self->in.n - self->head_n);
+    forget (self);
+    return fd;
+}
+
+void http_on_gone (struct http_conn *self, void (*fn) (void *arg), void *arg)
+{
+    self->gone_fn = fn;
+    self->gone_arg = arg;
+}
+
+struct slice http_remote (const struct http_conn *self)
+{
+    return slice_str (self->remote);
+}
+
+bool http_is_loopback (const struct http_conn *self)
+{
+    return self->loopback;
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------- */
+
+static void refuse (struct http_conn *self, int status, const char *why)
+{
+    LOG (REQUEST_BAD, NULL, KV_S ("listener", self->server->name), KV_U ("status", status), KV_S ("why", why),
+         KV_S ("remote", self->remote));
+    http_respond_error (self, status, "", why);
+}
+
+static void parse_head (struct http_conn *self)
+{
+    struct request request;
+    size_t limit = (size_t) self->server->hub->config->max_header_bytes;
+    enum request_status status = request_parse (&request, buf_slice (&self->in), &self->head_n);
+    if (status == REQUEST_BAD)
+        refuse (self, 400, request.fault);
+    else if ((status == REQUEST_INCOMPLETE && self->in.n >= limit) || (status == REQUEST_OK && self->head_n > limit))
+        refuse (self, 431, "the request head is too large");
+    else if (status == REQUEST_OK) {
+        self->state = WAITING_FOR_ANSWER;
+        wheel_cancel (&self->timer);
+        self->server->handler (self->server->owner, self, &request);
+    }
+}
+
+/* One read a wake: what did not fit makes the socket readable again. */
+static void read_head (struct http_conn *self)
+{
+    size_t limit = (size_t) self->server->hub->config->max_header_bytes;
+    size_t room = limit > self->in.n ? limit - self->in.n : 1;
+    if (!buf_reserve (&self->in, room < 4096 ? room : 4096)) {
+        drop (self);
+        return;
+    }
+    size_t space = self->in.cap - self->in.n;
+    ssize_t n = recv (self->fd, self->in.p + self->in.n, space, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        drop (self);
+        return;
+    }
+    self->in.n += (size_t) n;
+    parse_head (self);
+}
+
+static void on_timeout (struct timer *timer)
+{
+    struct http_conn *self = CONTAINER_OF (timer, struct http_conn, timer);
+    if (self->state == READING_HEAD && self->in.n)
+        refuse (self, 408, "the request head did not arrive in time");
+    else
+        drop (self);
+}
+
+/* --- accepting ----------------------------------------------------------------------------------------------- */
+
+static void note_peer (struct http_conn *self, const struct sockaddr_storage *peer)
+{
+    if (peer->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *) peer;
+        inet_ntop (AF_INET, &in->sin_addr, self->remote, sizeof self->remote);
+        self->loopback = (ntohl (in->sin_addr.s_addr) >> 24) == 127;
+    } else if (peer->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) peer;
+        const uint8_t *bytes = in6->sin6_addr.s6_addr;
+        inet_ntop (AF_INET6, &in6->sin6_addr, self->remote, sizeof self->remote);
+        self->loopback = IN6_IS_ADDR_LOOPBACK (&in6->sin6_addr) ||
+                         (IN6_IS_ADDR_V4MAPPED (&in6->sin6_addr) && bytes[12] == 127);
+    }
+}
+
+static void add_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
+{
+    struct http_conn *self = server->n_conns < MAX_PENDING ? calloc (1, sizeof *self) : NULL;
+    if (!self || uv_poll_init (server->loop, &self->poll, fd) != 0) {
+        LOG (ACCEPT_FAILED, NULL, KV_S ("listener", server->name), KV_S ("why", self ? "poll" : "too many open requests"));
+        free (self);
+        close (fd);
+        return;
+    }
+    int on = 1;
+    setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    self->poll.data = self;
+    self->server = server;
+    self->fd = fd;
+    note_peer (self, peer);
+    timer_init (&self->timer, on_timeout);
+    wheel_set (&server->hub->wheel, &self->timer, clock_now () + server->hub->config->http_timeout_s * S_NS);
+    list_append (&server->conns, &self->link);
+    server->n_conns++;
+    watch (self, UV_READABLE);
+}
+
+static void on_connection (uv_poll_t *poll, int status, int events);
+
+static void resume_accept (struct timer *timer)
+{
+    struct http_server *self = CONTAINER_OF (timer, struct http_server, pause);
+    uv_poll_start (&self->poll, UV_READABLE, on_connection);
+}
+
+/* Out of descriptors: the connection stays in the backlog, and the loop must not spin on it. */
+static void pause_accept (struct http_server *self)
+{
+    LOG (ACCEPT_FAILED, NULL, KV_S ("listener", self->name), KV_S ("why", strerror (errno)));
+    uv_poll_stop (&self->poll);
+    wheel_set (&self->hub->wheel, &self->pause, clock_now () + ACCEPT_PAUSE);
+}
+
+static void on_connection (uv_poll_t *poll, UNUSED int status, UNUSED int events)
+{
+    struct http_server *self = poll->data;
+    clock_refresh ();
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        struct sockaddr_storage peer = {0};
+        socklen_t n = sizeof peer;
+        int fd = accept4 (self->fd, (struct sockaddr *) &peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            add_conn (self, fd, &peer);
+        else if (errno == EAGAIN)
+            return;
+        else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            pause_accept (self);
+            return;
+        }
+    }
+}
+
+/* --- listening ----------------------------------------------------------------------------------------------- */
+
+/* host:port or [v6]:port; the configuration has checked the form. */
+static struct addrinfo *resolve (const char *address, struct buf *error)
+{
+    char host[256] = "";
+    const char *colon = strrchr (address, ':');
+    size_t n = colon ? (size_t) (colon - address) : 0;
+    if (n >= 2 && address[0] == '[' && address[n - 1] == ']')
+        snprintf (host, sizeof host, "%.*s", (int) (n - 2), address + 1);
+    else
+        snprintf (host, sizeof host, "%.*s", (int) n, address);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    int result = colon ? getaddrinfo (host[0] ? host : NULL, colon + 1, &hints, &found) : EAI_NONAME;
+    if (result != 0)
+        buf_printf (error, "cannot resolve %s: %s\n", address, gai_strerror (result));
+    return result == 0 ? found : NULL;
+}
+
+static int open_listener (const char *address, struct buf *error)
+{
+    struct addrinfo *found = resolve (address, error);
+    if (!found)
+        return -1;
+    int on = 1, off = 0;
+    int fd = socket (found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        if (found->ai_family == AF_INET6)
+            setsockopt (fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    }
+    if (fd < 0 || bind (fd, found->ai_addr, found->ai_addrlen) != 0 || listen (fd, BACKLOG) != 0) {
+        buf_printf (error, "cannot listen on %s: %s\n", address, strerror (errno));
+        if (fd >= 0)
+            close (fd);
+        fd = -1;
+    }
+    freeaddrinfo (found);
+    return fd;
+}
+
+static unsigned port_of (int fd)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t n = sizeof name;
+    getsockname (fd, (struct sockaddr *) &name, &n);
+    return ntohs (name.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &name)->sin6_port
+                                             : ((struct sockaddr_in *) &name)->sin_port);
+}
+
+struct http_server *http_server_new (uv_loop_t *loop, struct hub *hub, const char *name, const char *address,
+                                     http_handler *handler, void *owner, struct buf *error)
+{
+    struct http_server *self = calloc (1, sizeof *self);
+    int fd = self ? open_listener (address, error) : -1;
+    if (fd < 0) {
+        free (self);
+        return NULL;
+    }
+    *self = (struct http_server){.loop = loop, .hub = hub, .name = name, .fd = fd, .handler = handler, .owner = owner};
+    list_init (&self->conns);
+    timer_init (&self->pause, resume_accept);
+    CHECK (uv_poll_init (loop, &self->poll, fd) == 0);
+    self->poll.data = self;
+    CHECK (uv_poll_start (&self->poll, UV_READABLE, on_connection) == 0);
+    LOG (LISTENING, NULL, KV_S ("listener", name), KV_S ("address", address), KV_U ("port", port_of (fd)));
+    return self;
+}
+
+static void free_server (uv_handle_t *handle)
+{
+    free (handle->data);
+}
+
+void http_server_destroy (struct http_server **self_p)
+{
+    struct http_server *self = *self_p;
+    *self_p = NULL;
+    if (!self)
+        return;
+    LIST_FOREACH (&self->conns, link)
+        drop (LIST_ENTRY (link, struct http_conn, link));
+    wheel_cancel (&self->pause);
+    uv_poll_stop (&self->poll);
+    close (self->fd);
+    uv_close ((uv_handle_t *) &self->poll, free_server);
+}

@@ -1,0 +1,452 @@
+#include "edge/link.h"
+#include "base/metrics.h"
+#include "core/downstream.h"
+#include "core/session.h"
+#include "edge/monitor.h"
+#include "version.h"
+
+#include <czmq.h>
+
+#define MAX_LANES       64
+#define MAX_FRAMES      8      /* of one message; a message with more is malformed */
+#define BATCH           500    /* messages of one socket in one pulse */
+#define EVENT_HWM       100000 /* events waiting in ZeroMQ */
+#define RECONNECT_MS    50
+#define RECONNECT_MAX   2000
+#define LINGER_MS       1000
+#define COMMAND_MARGIN  65536 /* for headers, on top of max-event-bytes */
+
+/* One ZeroMQ socket with its place in the loop. */
+struct port {
+    struct link *link;
+    struct log_ctx log;
+    char *endpoint;
+    zsock_t *sock;
+    void *zmq;       /* of sock */
+    uv_poll_t poll;
+    struct monitor *monitor;
+    int lane;        /* LANE_NONE for the event socket */
+    bool up;
+    bool touched;    /* its events have to be looked at (ZMQ_FD is edge-triggered) */
+};
+
+struct link {
+    uv_loop_t *loop;
+    struct hub *hub;
+    struct port lanes[MAX_LANES];
+    int n_lanes;
+    struct port events;
+    struct timer ping;
+    void (*change_fn) (void *arg);
+    void *change_arg;
+    zcert_t *own;
+    zcert_t *runtime;
+    zactor_t *auth; /* lets in only the runtime's key, on bound endpoints */
+    int n_closing;
+};
+
+/* --- up: commands to the runtime ----------------------------------------------------------------------------- */
+
+static bool send_frame (struct port *port, struct slice bytes, int flags)
+{
+    zmq_msg_t frame;
+    if (zmq_msg_init_size (&frame, bytes.n) != 0)
+        return false;
+    if (bytes.n)
+        memcpy (zmq_msg_data (&frame), bytes.p, bytes.n);
+    if (zmq_msg_send (&frame, port->zmq, flags | ZMQ_DONTWAIT) >= 0)
+        return true;
+    zmq_msg_close (&frame);
+    return false;
+}
+
+static bool send_frames (struct port *port, const struct command *command)
+{
+    const struct slice frames[COMMAND_FRAMES] = {slice_str (command_text (command->name)), command->connection_id,
+                                                 command->user_id, command->headers, command->body};
+    for (int i = 0; i < COMMAND_FRAMES; i++)
+        if (!send_frame (port, frames[i], i < COMMAND_FRAMES - 1 ? ZMQ_SNDMORE : 0))
+            return false; /* only the first can be refused: the rest belongs to the same message */
+    return true;
+}
+
+static bool link_send (void *arg, int lane, const struct command *command)
+{
+    struct link *self = arg;
+    struct port *port = lane >= 0 && lane < self->n_lanes ? &self->lanes[lane] : NULL;
+    bool up = port && port->up;
+    if (up)
+        port->touched = true;
+    if (up && send_frames (port, command)) {
+        metric_inc (M_RUNTIME_COMMANDS, command->name);
+        return true;
+    }
+    struct log_ctx ctx = {.conn = command->connection_id, .user = command->user_id};
+    metric_inc (M_COMMANDS_DROPPED, up ? COMMAND_DROP_backpressure : COMMAND_DROP_link_down);
+    LOG (COMMAND_NOT_SENT, &ctx, KV_S ("command", command_text (command->name)), KV_S ("why", up ? "backpressure" : "link down"));
+    return false;
+}
+
+static int link_lanes (void *arg)
+{
+    return ((struct link *) arg)->n_lanes;
+}
+
+static bool link_lane_up (void *arg, int lane)
+{
+    return ((struct link *) arg)->lanes[lane].up;
+}
+
+static bool link_events_up (void *arg)
+{
+    return ((struct link *) arg)->events.up;
+}
+
+static void send_hello (struct link *self, int lane)
+{
+    struct buf *out = &self->hub->scratch;
+    msgpack_packer packer;
+    buf_reset (out);
+    mp_writer_init (&packer, out);
+    mp_put_map (&packer, 3);
+    mp_put_cstr (&packer, "protocol");
+    mp_put_uint (&packer, 1);
+    mp_put_cstr (&packer, "bridge");
+    mp_put_cstr (&packer, self->hub->config->bridge_id);
+    mp_put_cstr (&packer, "sdk");
+    mp_put_cstr (&packer, "agentbridge/" AGENTBRIDGE_VERSION);
+    struct command hello = {.name = COMMAND_HELLO, .headers = buf_slice (out)};
+    (void) link_send (self, lane, &hello); /* counted when it fails */
+}
+
+static void send_pings (struct timer *timer)
+{
+    struct link *self = CONTAINER_OF (timer, struct link, ping);
+    struct buf *out = &self->hub->scratch;
+    for (int lane = 0; lane < self->n_lanes; lane++) {
+        msgpack_packer packer;
+        if (!self->lanes[lane].up)
+            continue;
+        buf_reset (out);
+        mp_writer_init (&packer, out);
+        mp_put_map (&packer, 1);
+        mp_put_cstr (&packer, "t");
+        mp_put_uint (&packer, (uint64_t) clock_read ());
+        struct command ping = {.name = COMMAND_PING, .headers = buf_slice (out)};
+        (void) link_send (self, lane, &ping); /* counted when it fails */
+    }
+    wheel_set (&self->hub->wheel, &self->ping, clock_now () + self->hub->config->runtime_ping_s * S_NS);
+}
+
+/* --- down: what the runtime sends ---------------------------------------------------------------------------- */
+
+/* Receive one message. How many frames it has, at most MAX_FRAMES + 1 (the rest is discarded); 0 when there is none. */
+static size_t receive (struct port *port, zmq_msg_t *frames)
+{
+    size_t n = 0;
+    zmq_msg_t spill;
+    for (bool more = true; more;) {
+        zmq_msg_t *frame = n < MAX_FRAMES ? &frames[n] : &spill;
+        zmq_msg_init (frame);
+        if (zmq_msg_recv (frame, port->zmq, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close (frame);
+            return n;
+        }
+        more = zmq_msg_more (frame);
+        if (n < MAX_FRAMES)
+            n++;
+        else {
+            n = MAX_FRAMES + 1;
+            zmq_msg_close (&spill);
+        }
+    }
+    return n;
+}
+
+static bool take_one (struct port *port)
+{
+    zmq_msg_t frames[MAX_FRAMES];
+    struct slice slices[MAX_FRAMES];
+    size_t n = receive (port, frames);
+    if (n == 0)
+        return false;
+    size_t held = n < MAX_FRAMES ? n : MAX_FRAMES;
+    for (size_t i = 0; i < held; i++)
+        slices[i] = slice_of (zmq_msg_data (&frames[i]), zmq_msg_size (&frames[i]));
+    if (port->lane == LANE_NONE)
+        downstream_event (port->link->hub, slices, n);
+    else
+        downstream_command (port->link->hub, port->lane, slices, n);
+    for (size_t i = 0; i < held; i++)
+        zmq_msg_close (&frames[i]);
+    return true;
+}
+
+static bool has_input (struct port *port)
+{
+    int events = 0;
+    size_t n = sizeof events;
+    return zmq_getsockopt (port->zmq, ZMQ_EVENTS, &events, &n) == 0 && (events & ZMQ_POLLIN);
+}
+
+/* True when there is more. */
+static bool take_batch (struct port *port)
+{
+    if (!port->touched)
+        return false;
+    int taken = 0;
+    while (taken < BATCH && has_input (port)) {
+        while (taken < BATCH && take_one (port))
+            taken++;
+    }
+    port->touched = taken == BATCH;
+    return port->touched;
+}
+
+bool link_pulse (struct link *self)
+{
+    bool more = take_batch (&self->events);
+    for (int lane = 0; lane < self->n_lanes; lane++)
+        more |= take_batch (&self->lanes[lane]);
+    return more;
+}
+
+/* --- up and down --------------------------------------------------------------------------------------------- */
+
+static void set_gauges (struct link *self)
+{
+    double lanes_up = 0;
+    for (int lane = 0; lane < self->n_lanes; lane++)
+        lanes_up += self->lanes[lane].up;
+    metric_set (M_RUNTIME_LINK_UP, LINK_commands, lanes_up > 0);
+    metric_set (M_RUNTIME_LINK_UP, LINK_events, self->events.up);
+}
+
+/* `renewed`: a peer has (again) arrived, also while another one is there. */
+static void on_peers (void *arg, size_t peers, bool renewed)
+{
+    struct port *port = arg;
+    struct link *self = port->link;
+    bool was_up = port->up;
+    clock_refresh ();
+    port->up = peers > 0;
+    port->touched = true;
+    set_gauges (self);
+    if (was_up && !port->up)
+        LOG (LINK_DOWN, &port->log, KV_I ("lane", port->lane));
+    if (renewed) {
+        LOG (LINK_UP, &port->log, KV_I ("lane", port->lane));
+        if (port->lane != LANE_NONE)
+            send_hello (self, port->lane);
+    }
+    session_links_changed (self->hub, port->up && !renewed ? LANE_NONE : port->lane);
+    if (self->change_fn)
+        self->change_fn (self->change_arg);
+}
+
+static void on_auth_failed (void *arg)
+{
+    struct port *port = arg;
+    LOG (LINK_AUTH_FAILED, &port->log, KV_I ("lane", port->lane));
+}
+
+void link_on_change (struct link *self, void (*fn) (void *arg), void *arg)
+{
+    self->change_fn = fn;
+    self->change_arg = arg;
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------- */
+
+static bool load_certs (struct link *self, struct buf *error)
+{
+    const struct config *config = self->hub->config;
+    if (!config->curve_secret_file[0])
+        return true;
+    self->own = zcert_load (config->curve_secret_file);
+    self->runtime = zcert_load (config->curve_runtime_file);
+    if (!self->own || !self->runtime) {
+        buf_printf (error, "option %s: %s is no CURVE certificate (make one with zcert)\n",
+                    self->own ? "curve-runtime-file" : "curve-secret-file",
+                    self->own ? config->curve_runtime_file : config->curve_secret_file);
+        return false;
+    }
+    return true;
+}
+
+/* A bound socket is the CURVE server; only the runtime's key is let in (ZAP, RFC 27). */
+static bool secure (struct link *self, struct port *port, bool bound)
+{
+    if (!self->own)
+        return true;
+    zcert_apply (self->own, port->sock);
+    if (!bound) {
+        zsock_set_curve_serverkey (port->sock, zcert_public_txt (self->runtime));
+        return true;
+    }
+    zsock_set_curve_server (port->sock, 1);
+    zsock_set_zap_domain (port->sock, "agentbridge");
+    if (self->auth)
+        return true;
+    zcertstore_t *store = zcertstore_new (NULL);
+    zcert_t *allowed = zcert_dup (self->runtime);
+    if (!store || !allowed)
+        return false;
+    zcertstore_insert (store, &allowed);
+    self->auth = zactor_new (zauth, store); /* takes the store; what is not in it is turned away */
+    return self->auth != NULL;
+}
+
+static void set_int (struct port *port, int option, int value)
+{
+    CHECK (zmq_setsockopt (port->zmq, option, &value, sizeof value) == 0);
+}
+
+static void set_limits (struct port *port)
+{
+    const struct config *config = port->link->hub->config;
+    int64_t largest = config->max_event_bytes + COMMAND_MARGIN;
+    CHECK (zmq_setsockopt (port->zmq, ZMQ_MAXMSGSIZE, &largest, sizeof largest) == 0);
+    set_int (port, ZMQ_SNDHWM, (int) config->runtime_queue_messages);
+    set_int (port, ZMQ_RCVHWM, EVENT_HWM);
+    set_int (port, ZMQ_LINGER, LINGER_MS);
+    set_int (port, ZMQ_IPV6, 1);
+    set_int (port, ZMQ_RECONNECT_IVL, RECONNECT_MS);
+    set_int (port, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX);
+    set_int (port, ZMQ_TCP_KEEPALIVE, 1);
+    set_int (port, ZMQ_TCP_KEEPALIVE_IDLE, 15);
+    set_int (port, ZMQ_TCP_KEEPALIVE_INTVL, 5);
+    set_int (port, ZMQ_TCP_KEEPALIVE_CNT, 3);
+}
+
+static void on_ready (uv_poll_t *poll, UNUSED int status, UNUSED int events)
+{
+    struct port *port = poll->data;
+    clock_refresh ();
+    port->touched = true; /* the pulse takes what is there */
+}
+
+static bool watch (struct link *self, struct port *port)
+{
+    if (uv_poll_init (self->loop, &port->poll, (int) zsock_fd (port->sock)) != 0)
+        return false;
+    self->n_closing++;
+    port->poll.data = port;
+    port->touched = true;
+    return uv_poll_start (&port->poll, UV_READABLE, on_ready) == 0;
+}
+
+static bool open_port (struct link *self, struct port *port, int type, int lane, const char *endpoints, struct buf *error)
+{
+    const char *bridge_id = self->hub->config->bridge_id;
+    *port = (struct port){.link = self, .lane = lane, .endpoint = strdup (endpoints), .sock = zsock_new (type)};
+    if (!port->sock || !port->endpoint) {
+        buf_printf (error, "cannot make a ZeroMQ socket: %s\n", zmq_strerror (zmq_errno ()));
+        return false;
+    }
+    port->zmq = zsock_resolve (port->sock);
+    port->log.link = slice_str (port->endpoint);
+    set_limits (port);
+    if (type == ZMQ_DEALER)
+        zmq_setsockopt (port->zmq, ZMQ_ROUTING_ID, bridge_id, strlen (bridge_id));
+    else
+        zmq_setsockopt (port->zmq, ZMQ_SUBSCRIBE, "", 0); /* everything: thousands of filters can get lost on reconnect */
+    port->monitor = monitor_new (self->loop, port->zmq, on_peers, on_auth_failed, port);
+    if (!port->monitor || !secure (self, port, strchr (endpoints, '@') != NULL) || !watch (self, port) ||
+        zsock_attach (port->sock, endpoints, false) != 0) {
+        buf_printf (error, "option %s: cannot use %s: %s\n", type == ZMQ_DEALER ? "runtime-commands" : "runtime-events",
+                    endpoints, zmq_strerror (zmq_errno ()));
+        return false;
+    }
+    return true;
+}
+
+static bool open_lanes (struct link *self, struct buf *error)
+{
+    char *list = strdup (self->hub->config->runtime_commands), *rest = list;
+    bool ok = list != NULL;
+    for (char *item; ok && (item = strsep (&rest, ","));) {
+        item += strspn (item, " \t");
+        item[strcspn (item, " \t")] = '\0';
+        if (!item[0])
+            continue;
+        if (self->n_lanes == MAX_LANES) {
+            buf_printf (error, "option runtime-commands: more than %d endpoints\n", MAX_LANES);
+            ok = false;
+        } else {
+            int lane = self->n_lanes++;
+            ok = open_port (self, &self->lanes[lane], ZMQ_DEALER, lane, item, error);
+        }
+    }
+    free (list);
+    return ok;
+}
+
+struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error)
+{
+    struct link *self = calloc (1, sizeof *self);
+    if (!self)
+        return NULL;
+    self->loop = loop;
+    self->hub = hub;
+    timer_init (&self->ping, send_pings);
+    hub->runtime = (struct runtime_port){.self = self,
+                                         .lanes = link_lanes,
+                                         .lane_up = link_lane_up,
+                                         .events_up = link_events_up,
+                                         .send = link_send};
+    if (!load_certs (self, error) || !open_lanes (self, error) ||
+        !open_port (self, &self->events, ZMQ_SUB, LANE_NONE, hub->config->runtime_events, error)) {
+        link_destroy (&self);
+        return NULL;
+    }
+    wheel_set (&hub->wheel, &self->ping, clock_now () + hub->config->runtime_ping_s * S_NS);
+    return self;
+}
+
+/* --- closing ------------------------------------------------------------------------------------------------- */
+
+static void free_when_closed (struct link *self)
+{
+    if (--self->n_closing > 0)
+        return;
+    zactor_destroy (&self->auth);
+    zcert_destroy (&self->own);
+    zcert_destroy (&self->runtime);
+    free (self);
+}
+
+/* The loop has let go of the socket's descriptor: now the socket may go. */
+static void on_closed (uv_handle_t *handle)
+{
+    struct port *port = handle->data;
+    zsock_destroy (&port->sock);
+    free (port->endpoint);
+    free_when_closed (port->link);
+}
+
+static void close_port (struct port *port)
+{
+    monitor_destroy (&port->monitor);
+    if (port->poll.data) {
+        uv_poll_stop (&port->poll);
+        uv_close ((uv_handle_t *) &port->poll, on_closed);
+        return;
+    }
+    zsock_destroy (&port->sock);
+    free (port->endpoint);
+}
+
+void link_destroy (struct link **self_p)
+{
+    struct link *self = *self_p;
+    *self_p = NULL;
+    if (!self)
+        return;
+    wheel_cancel (&self->ping);
+    self->n_closing++; /* our own hold while the ports close */
+    for (int lane = 0; lane < self->n_lanes; lane++)
+        close_port (&self->lanes[lane]);
+    close_port (&self->events);
+    free_when_closed (self);
+}

@@ -1,0 +1,295 @@
+#include "edge/ws.h"
+#include "base/metrics.h"
+#include "core/session.h"
+#include "core/upstream.h"
+
+#include <libwebsockets.h>
+#include <unistd.h>
+
+#define GATHER_BYTES  65536  /* small frames for one socket share a write */
+#define FLUSH_BUDGET  262144 /* bytes for one connection in one pulse; then the others have their turn */
+#define RX_CHUNK      256    /* held by every connection, so small; longer messages are collected in upstream.c */
+#define TX_CHUNK      (1 << 20)
+
+struct ws {
+    struct hub *hub;
+    struct lws_context *context;
+    struct lws_vhost *vhost;
+    struct conn *adopting; /* whose 101 is being sent */
+    uint8_t gather[GATHER_BYTES];
+};
+
+/* --- up ------------------------------------------------------------------------------------------------------ */
+
+static int on_established (struct ws *self, struct lws *wsi)
+{
+    struct conn *conn = self->adopting;
+    CHECK (conn);
+    conn->wire = wsi;
+    lws_set_opaque_user_data (wsi, conn);
+    session_accepted (conn);
+    return 0;
+}
+
+static void on_receive (struct conn *conn, struct lws *wsi, struct slice bytes)
+{
+    bool final = lws_remaining_packet_payload (wsi) == 0 && lws_is_final_fragment (wsi);
+    clock_refresh ();
+    upstream_chunk (conn, lws_frame_is_binary (wsi) ? WS_BINARY : WS_TEXT, bytes, final);
+}
+
+/* A one-byte payload is malformed (RFC 6455 section 5.5.1), and libwebsockets would echo it. */
+static int on_peer_close (struct conn *conn, const uint8_t *payload, size_t n)
+{
+    if (n >= 2)
+        conn_close_with (conn, CLOSE_PEER_CLOSED, (uint16_t) (payload[0] << 8 | payload[1]), slice_of (payload + 2, n - 2));
+    else
+        conn_close_with (conn, CLOSE_PEER_CLOSED, 1005, slice_str (NULL));
+    return n == 1 ? -1 : 0;
+}
+
+/* --- down ---------------------------------------------------------------------------------------------------- */
+
+/* Frames are complete, header and all, so they go out as raw bytes: that is what LWS_WRITE_HTTP means on a WebSocket. */
+static bool write_raw (struct lws *wsi, uint8_t *bytes, size_t n)
+{
+    return lws_write (wsi, bytes, n, LWS_WRITE_HTTP) >= 0;
+}
+
+static void observe_delivery (const struct msg *msg)
+{
+    double seconds = clock_wall () - msg->timestamp;
+    if (msg->timestamp > 0 && seconds > -1)
+        metric_observe (M_EVENT_DELIVERY, seconds < 0 ? 0 : seconds);
+}
+
+static void pop_frames (struct conn *conn, uint32_t count)
+{
+    while (count--) {
+        struct msg *msg = outq_pop (&conn->outq);
+        observe_delivery (msg);
+        msg_unref (&msg);
+    }
+}
+
+/* Write the frames at the front of the queue that fit one write. How many bytes, or 0 when the socket is dead. */
+static size_t write_front (struct ws *self, struct conn *conn)
+{
+    struct msg *msg = outq_peek (&conn->outq, 0);
+    uint8_t *bytes = msg->bytes;
+    size_t n = msg->n;
+    uint32_t count = 1;
+    if (conn->outq.n > 1 && n < GATHER_BYTES) {
+        bytes = self->gather;
+        for (n = count = 0; (msg = outq_peek (&conn->outq, count)) && n + msg->n <= GATHER_BYTES; count++) {
+            memcpy (self->gather + n, msg->bytes, msg->n);
+            n += msg->n;
+        }
+    }
+    if (!write_raw (conn->wire, bytes, n))
+        return 0;
+    pop_frames (conn, count);
+    return n;
+}
+
+static void set_blocked (struct conn *conn)
+{
+    if (!conn->blocked_since) {
+        conn->blocked_since = clock_now ();
+        session_rearm (conn);
+    }
+}
+
+static void write_queue (struct ws *self, struct conn *conn)
+{
+    size_t written = 0;
+    session_catch_up (conn);
+    while (conn->outq.n && !lws_partial_buffered (conn->wire)) {
+        size_t n = write_front (self, conn);
+        if (n == 0) {
+            conn->kill = true;
+            conn_close (conn, CLOSE_PEER_LOST);
+            return;
+        }
+        written += n;
+        if (written > FLUSH_BUDGET) {
+            conn_mark_dirty (conn);
+            return;
+        }
+        session_catch_up (conn);
+    }
+    if (lws_partial_buffered (conn->wire))
+        set_blocked (conn); /* libwebsockets calls on_writable when its buffer is out */
+    else
+        conn->blocked_since = 0;
+}
+
+/* With the last frame out, ask for the callback in which a close may begin. The peer's close needs none. */
+static void begin_close (struct conn *conn)
+{
+    struct close_frame frame = conn_close_frame (conn);
+    if (conn->closing == CLOSE_PEER_CLOSED || conn->closing == CLOSE_PEER_LOST)
+        return;
+    lws_close_reason (conn->wire, frame.code, (unsigned char *) frame.text, frame.n);
+    conn->close_asked = true;
+    lws_callback_on_writable (conn->wire);
+}
+
+static void flush (struct ws *self, struct conn *conn)
+{
+    if (!conn->wire)
+        return;
+    if (conn->reading == conn->paused) {
+        conn->paused = !conn->reading;
+        lws_rx_flow_control (conn->wire, conn->reading);
+    }
+    if (!conn->close_asked && !conn->kill)
+        write_queue (self, conn);
+    if (conn->kill)
+        lws_set_timeout (conn->wire, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+    else if (conn_is_ending (conn) && conn->outq.n == 0 && !conn->close_asked)
+        begin_close (conn);
+}
+
+static int on_writable (struct conn *conn)
+{
+    if (conn->close_asked)
+        return -1; /* libwebsockets sends the close frame and waits for the answer */
+    conn_mark_dirty (conn);
+    return 0;
+}
+
+void ws_flush_all (struct ws *self)
+{
+    struct list batch;
+    list_init (&batch);
+    list_move_all (&batch, &self->hub->dirty); /* what is marked during the flush has its turn in the next pulse */
+    for (struct list *link; (link = list_pop (&batch));)
+        flush (self, LIST_ENTRY (link, struct conn, work_link));
+}
+
+/* --- libwebsockets ------------------------------------------------------------------------------------------- */
+
+static int callback (struct lws *wsi, enum lws_callback_reasons reason, UNUSED void *user, void *in, size_t len)
+{
+    struct ws *self = lws_context_user (lws_get_context (wsi));
+    struct conn *conn = wsi ? lws_get_opaque_user_data (wsi) : NULL;
+
+    switch (reason) {
+    case LWS_CALLBACK_ESTABLISHED:
+        return on_established (self, wsi);
+    case LWS_CALLBACK_RECEIVE:
+        on_receive (conn, wsi, slice_of (in, len));
+        return 0;
+    case LWS_CALLBACK_RECEIVE_PONG:
+        clock_refresh ();
+        conn->last_rx = clock_now ();
+        return 0;
+    case LWS_CALLBACK_SERVER_WRITEABLE:
+        return conn ? on_writable (conn) : 0;
+    case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+        clock_refresh ();
+        return on_peer_close (conn, in, len);
+    case LWS_CALLBACK_CLOSED:
+        clock_refresh ();
+        if (conn)
+            conn_gone (conn, CLOSE_PEER_LOST);
+        return 0;
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        return self->adopting ? 0 : -1;
+    case LWS_CALLBACK_HTTP: /* never: it sees nothing but our own upgrade requests */
+        return -1;
+    default:
+        return 0;
+    }
+}
+
+#define WS_PROTOCOL(protocol_name)                                                                           \
+    {                                                                                                        \
+        .name = protocol_name, .callback = callback, .rx_buffer_size = RX_CHUNK, .tx_packet_size = TX_CHUNK  \
+    }
+
+static const struct lws_protocols protocols[] = {
+    WS_PROTOCOL ("default"), /* for those that offer none; its name is never sent */
+#define SUBPROTOCOL(symbol, token, form) WS_PROTOCOL (token),
+#include "tbl/subprotocols.h"
+#undef SUBPROTOCOL
+    {.name = NULL},
+};
+
+static void log_line (int level, const char *line)
+{
+    size_t n = strcspn (line, "\n");
+    if (level == LLL_WARN && strstr (line, "User code denied"))
+        return;
+    LOG (LIBRARY, NULL, KV_SL ("text", slice_of (line, n)));
+}
+
+struct ws *ws_new (uv_loop_t *loop, struct hub *hub)
+{
+    struct ws *self = calloc (1, sizeof *self);
+    if (!self)
+        return NULL;
+    self->hub = hub;
+    void *loops[] = {loop};
+    struct lws_context_creation_info info = {
+        .port = CONTEXT_PORT_NO_LISTEN,
+        .protocols = protocols,
+        .user = self,
+        .foreign_loops = loops,
+        .gid = -1,
+        .uid = -1,
+        .vhost_name = "agentbridge",
+        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_VALIDATE_UTF8 |
+                   LWS_SERVER_OPTION_DISABLE_IPV6,
+    };
+    /* Adoption with bytes at hand prints two lines at LLL_ERR each time, which are no errors. */
+    lws_set_log_level (LLL_WARN, log_line);
+    self->context = lws_create_context (&info);
+    self->vhost = self->context ? lws_create_vhost (self->context, &info) : NULL;
+    if (self->vhost)
+        return self;
+    if (self->context)
+        lws_context_destroy (self->context);
+    free (self);
+    return NULL;
+}
+
+void ws_destroy (struct ws **self_p)
+{
+    struct ws *self = *self_p;
+    *self_p = NULL;
+    if (!self)
+        return;
+    lws_context_destroy (self->context);
+    free (self);
+}
+
+static void write_request (const struct conn *conn, struct slice key, struct buf *out)
+{
+    buf_printf (out,
+                "GET / HTTP/1.1\r\nHost: bridge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %.*s\r\n",
+                (int) key.n, key.p);
+    if (conn->subprotocol != SUBPROTOCOL_NONE)
+        buf_printf (out, "Sec-WebSocket-Protocol: %s\r\n", subprotocol_token (conn->subprotocol));
+    buf_puts (out, "\r\n");
+}
+
+void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, struct slice rest)
+{
+    struct buf text;
+    buf_init (&text, 0);
+    write_request (conn, key, &text);
+    buf_put (&text, rest.p, rest.n);
+    if (text.failed)
+        close (fd);
+    else {
+        self->adopting = conn; /* libwebsockets reads the request and answers it within this call */
+        lws_adopt_socket_vhost_readbuf (self->vhost, fd, (char *) text.p, text.n);
+        self->adopting = NULL;
+    }
+    buf_fini (&text);
+    if (!conn->wire)
+        conn_gone (conn, CLOSE_PEER_LOST);
+}

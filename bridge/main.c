@@ -1,0 +1,232 @@
+/* Table of contents: read the configuration, do what the command says, exit with its code.
+ * Exit codes: 0 done, 2 bad configuration or arguments, 1 everything else. */
+#include "bridge.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "cmd/cmd.h"
+#include "version.h"
+
+#include <czmq.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#define SPARE_FDS 64 /* beside the connections: listeners, ZeroMQ, files, plain HTTP requests */
+
+extern char **environ;
+
+enum command_id { SERVE, CHECK_CONFIG, TOKEN, VERIFY, REFERENCE };
+
+static const struct command_row {
+    const char *name;
+    enum command_id id;
+    const char *own_options; /* of the command itself, comma list */
+    const char *help;
+} command_rows[] = {
+    {"serve", SERVE, "", "run the bridge (what happens without a command)"},
+    {"check-config", CHECK_CONFIG, "", "print the configuration in force, or every fault in it"},
+    {"token", TOKEN, "user,ttl", "print a token: --user U [--ttl SECONDS]; not in production"},
+    {"verify", VERIFY, "", "judge the tokens on standard input, one a line"},
+    {"reference", REFERENCE, "", "print a reference in Markdown: options, metrics or logs"},
+};
+
+/* --- help ---------------------------------------------------------------------------------------------------- */
+
+static int print (struct buf *out, FILE *stream)
+{
+    bool ok = !out->failed && fwrite (out->p, 1, out->n, stream) == out->n && fflush (stream) == 0;
+    buf_fini (out);
+    return ok ? 0 : 1;
+}
+
+static int help (void)
+{
+    struct buf out;
+    buf_init (&out, 0);
+    buf_puts (&out, "agentbridge: WebSocket to ZeroMQ sidecar bridge for AI-agent runtimes\n\n"
+                    "usage: agentbridge [COMMAND] [--config FILE] [--NAME VALUE]...\n\ncommands:\n");
+    for (size_t i = 0; i < COUNT_OF (command_rows); i++)
+        buf_printf (&out, "  %-14s %s\n", command_rows[i].name, command_rows[i].help);
+    buf_puts (&out, "\nEvery option is also a variable (AGENTBRIDGE_ and the name in capitals, - as _) and a key of the\n"
+                    "configuration file (ZPL). A flag counts before a variable, that before the file.\n\noptions:\n");
+    config_help (&out);
+    return print (&out, stdout);
+}
+
+static int reference (int argc, char **argv)
+{
+    struct buf out;
+    buf_init (&out, 0);
+    const char *what = argc == 1 ? argv[0] : "";
+    if (strcmp (what, "options") == 0)
+        config_reference (&out);
+    else if (strcmp (what, "metrics") == 0)
+        metrics_reference (&out);
+    else if (strcmp (what, "logs") == 0)
+        log_reference (&out);
+    else {
+        fputs ("agentbridge reference: name one of options, metrics, logs\n", stderr);
+        return 2;
+    }
+    return print (&out, stdout);
+}
+
+/* --- serve --------------------------------------------------------------------------------------------------- */
+
+/* Connections may never use up the descriptors: without one left nothing can be accepted, read or logged. */
+static void fit_to_descriptors (struct config *config)
+{
+    struct rlimit limit;
+    if (getrlimit (RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void) setrlimit (RLIMIT_NOFILE, &limit);
+    int64_t room = limit.rlim_max > SPARE_FDS + 1 ? (int64_t) (limit.rlim_max - SPARE_FDS) : 1;
+    if (limit.rlim_max != RLIM_INFINITY && config->max_connections > room) {
+        LOG (LIMITED, NULL, KV_I ("max_connections", config->max_connections), KV_I ("descriptors", (int64_t) limit.rlim_max),
+             KV_I ("now", room));
+        config->max_connections = room;
+    }
+}
+
+struct arguments {
+    int argc;
+    char **argv;
+};
+
+static struct config *load_again (void *arg, struct buf *error)
+{
+    struct arguments *arguments = arg;
+    struct config *config = config_new (arguments->argc, arguments->argv, environ, error);
+    if (config)
+        fit_to_descriptors (config);
+    return config;
+}
+
+/* Faults of the configuration are for people: plain lines on stderr. */
+static int fail (struct buf *error)
+{
+    fwrite (error->p, 1, error->n, stderr);
+    buf_fini (error);
+    return 2;
+}
+
+static int serve (struct config **config_p, int argc, char **argv)
+{
+    struct config *config = *config_p;
+    struct arguments arguments = {argc, argv};
+    struct buf error;
+    buf_init (&error, 0);
+    signal (SIGPIPE, SIG_IGN);
+    prctl (PR_SET_DUMPABLE, 0); /* secrets stay out of core files */
+    zsys_handler_set (NULL);    /* signals are the loop's */
+    fit_to_descriptors (config);
+    struct keys *keys = bridge_load_keys (config, &error);
+    if (!keys)
+        return fail (&error);
+    struct bridge *bridge = bridge_new (config, keys, &error);
+    if (!bridge) {
+        keys_destroy (&keys);
+        return fail (&error);
+    }
+    *config_p = NULL; /* the bridge's now */
+    bridge_on_reload (bridge, load_again, &arguments);
+    int code = bridge_run (bridge);
+    bridge_destroy (&bridge);
+    zsys_shutdown ();
+    buf_fini (&error);
+    return code;
+}
+
+static int check_config (const struct config *config)
+{
+    struct buf out;
+    buf_init (&out, 0);
+    struct keys *keys = bridge_load_keys (config, &out);
+    if (!keys)
+        return fail (&out);
+    keys_destroy (&keys);
+    buf_reset (&out);
+    config_print (config, &out);
+    return print (&out, stdout);
+}
+
+/* --- arguments ----------------------------------------------------------------------------------------------- */
+
+static bool is_own (const struct command_row *row, const char *arg)
+{
+    size_t n = strcspn (arg, "=");
+    return n > 2 && config_list_has (row->own_options, slice_of (arg + 2, n - 2));
+}
+
+/* Sort the arguments: the command's own to the front of `own`, options of the configuration to `options`. */
+static void sort_arguments (const struct command_row *row, int argc, char **argv, struct arguments *own,
+                            struct arguments *options)
+{
+    for (int i = 0; i < argc; i++) {
+        bool flag = strncmp (argv[i], "--", 2) == 0;
+        struct arguments *to = !flag || is_own (row, argv[i]) || strcmp (argv[i], "--help") == 0 ? own : options;
+        to->argv[to->argc++] = argv[i];
+        if (flag && !strchr (argv[i], '=') && i + 1 < argc && strcmp (argv[i], "--help") != 0)
+            to->argv[to->argc++] = argv[++i];
+    }
+}
+
+static int run (const struct command_row *row, struct arguments *own, struct arguments *options)
+{
+    struct buf error;
+    buf_init (&error, 0);
+    if (row->id == REFERENCE)
+        return reference (own->argc, own->argv);
+    if (own->argc && row->id != TOKEN && row->id != VERIFY) {
+        fprintf (stderr, "agentbridge %s: unexpected argument \"%s\"; see --help\n", row->name, own->argv[0]);
+        return 2;
+    }
+    struct config *config = config_new (options->argc, options->argv, environ, &error);
+    if (!config)
+        return fail (&error);
+    log_configure (2, log_level_of (config->log_level), strcmp (config->log_format, "json") == 0);
+    int code = row->id == SERVE          ? serve (&config, options->argc, options->argv)
+               : row->id == CHECK_CONFIG ? check_config (config)
+               : row->id == TOKEN        ? cmd_token (config, own->argc, own->argv)
+                                         : cmd_verify (config, own->argc, own->argv);
+    config_destroy (&config);
+    buf_fini (&error);
+    return code;
+}
+
+static const struct command_row *find_command (const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF (command_rows); i++)
+        if (strcmp (name, command_rows[i].name) == 0)
+            return &command_rows[i];
+    return NULL;
+}
+
+int main (int argc, char **argv)
+{
+    const struct command_row *row = &command_rows[0];
+    int first = 1;
+    if (argc > 1 && argv[1][0] != '-') {
+        row = find_command (argv[1]);
+        first = 2;
+    }
+    if (!row) {
+        fprintf (stderr, "agentbridge: unknown command \"%s\"; see agentbridge --help\n", argv[1]);
+        return 2;
+    }
+    if (argc > first && strcmp (argv[first], "--version") == 0) {
+        puts ("agentbridge " AGENTBRIDGE_VERSION);
+        return 0;
+    }
+    if (argc > first && strcmp (argv[first], "--help") == 0 && row->id != TOKEN && row->id != VERIFY)
+        return help ();
+    struct arguments own = {0, calloc ((size_t) argc + 1, sizeof *argv)};
+    struct arguments options = {0, calloc ((size_t) argc + 1, sizeof *argv)};
+    CHECK (own.argv && options.argv);
+    sort_arguments (row, argc - first, argv + first, &own, &options);
+    int code = run (row, &own, &options);
+    free (own.argv);
+    free (options.argv);
+    return code;
+}

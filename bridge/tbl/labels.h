@@ -1,0 +1,46 @@
+/* Label values that no other table names, as enumerated by base/metrics.h (CLIENT_RESULT_forwarded, ...).
+ * Define the list that is wanted before the include; the others stay silent. */
+#ifndef CLIENT_RESULT
+#define CLIENT_RESULT(symbol)
+#endif
+#ifndef EVICTION
+#define EVICTION(symbol)
+#endif
+#ifndef LINK
+#define LINK(symbol)
+#endif
+#ifndef COMMAND_DROP
+#define COMMAND_DROP(symbol)
+#endif
+
+/* What became of a client's message. */
+CLIENT_RESULT (forwarded)    /* handed to the runtime */
+CLIENT_RESULT (answered)     /* by the bridge itself: ping and the like */
+CLIENT_RESULT (parse_error)
+CLIENT_RESULT (invalid)
+CLIENT_RESULT (rate_limited)
+CLIENT_RESULT (unavailable)  /* the runtime could not be reached */
+
+/* Which limit of the history an event fell to. */
+EVICTION (events)
+EVICTION (bytes)
+EVICTION (age)
+EVICTION (total)             /* all users together */
+
+/* The two ways to the runtime. */
+LINK (commands)
+LINK (events)
+
+/* Why a command was not carried out or not handed over. */
+COMMAND_DROP (malformed)
+COMMAND_DROP (unknown_command)
+COMMAND_DROP (unknown_connection)
+COMMAND_DROP (isolation)     /* connection and user do not belong together */
+COMMAND_DROP (backpressure)  /* the runtime does not read */
+COMMAND_DROP (link_down)
+COMMAND_DROP (unsupported)
+
+#undef CLIENT_RESULT
+#undef EVICTION
+#undef LINK
+#undef COMMAND_DROP

@@ -1,0 +1,42 @@
+"""The runtime as a program of its own, for tests that kill it. Orders come as JSON lines on standard input; what happens
+is told as JSON lines on standard output. Ends with its standard input."""
+import base64
+import json
+import pathlib
+import sys
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness.runtime import Runtime  # noqa: E402  pylint: disable=wrong-import-position
+
+LOCK = threading.Lock()
+
+
+def tell(what):
+    """One line out."""
+    with LOCK:
+        print(json.dumps(what), flush=True)
+
+
+def tell_command(_, command):
+    """A command as JSON."""
+    fields = command._asdict()
+    fields["body"] = base64.b64encode(command.body).decode()
+    fields["identity"] = base64.b64encode(command.identity).decode()
+    tell({"command": fields})
+
+
+def main(commands, events):
+    """Serve until standard input ends."""
+    runtime = Runtime(commands, events, handler=tell_command,
+                      on_subscription=lambda message: tell({"subscription": 1 if message[:1] == b"\1" else -1}))
+    runtime.start()
+    tell({"ready": True})
+    for line in sys.stdin:
+        order = json.loads(line)
+        frames = [base64.b64decode(frame) for frame in order["frames"]]
+        (runtime.raw_publish if order["what"] == "publish" else runtime.raw_send)(frames)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

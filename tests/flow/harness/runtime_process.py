@@ -1,0 +1,73 @@
+"""A runtime in a process of its own, with the same verbs as Runtime."""
+import base64
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+
+from .runtime import Command, CommandLog, _bytes, _packed
+from .timing import scaled
+
+SCRIPT = pathlib.Path(__file__).with_name("runtime_main.py")
+
+
+class RuntimeProcess(CommandLog):
+    """start(), kill() and start() again on the same endpoints. Commands of all lives are in one log; `mark()` and
+    `since` tell the lives apart."""
+
+    def __init__(self, commands, events):
+        super().__init__()
+        self.commands_endpoint = commands
+        self.events_endpoint = events
+        self.options = {"runtime_commands": ">" + commands, "runtime_events": ">" + events}
+        self.process = None
+        self._ready = threading.Event()
+
+    def start(self):
+        """Start the process and wait until its sockets are bound."""
+        self._ready.clear()
+        with self._changed:
+            self._subscriptions = 0
+        self.process = subprocess.Popen([sys.executable, "-B", str(SCRIPT), self.commands_endpoint, self.events_endpoint],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
+        assert self._ready.wait(scaled(20)), "the runtime process did not start"
+        return self
+
+    def kill(self):
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self):
+        """End of a test."""
+        if self.process and self.process.poll() is None:
+            self.kill()
+
+    def emit(self, user, event, meta=None):
+        """Publish one event."""
+        frames = [_bytes(user), _packed(event)]
+        self._order("publish", frames if meta is None else frames + [_packed(meta)])
+
+    def send(self, name, connection_id="", user_id="", headers=None, body=b""):
+        """A command to the bridge."""
+        self._order("route", [_bytes(name), _bytes(connection_id), _bytes(user_id), _packed(headers or {}), _packed(body)])
+
+    def _order(self, what, frames):
+        order = {"what": what, "frames": [base64.b64encode(frame).decode() for frame in frames]}
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def _read(self, pipe):
+        for line in pipe:
+            told = json.loads(line)
+            if "ready" in told:
+                self._ready.set()
+            elif "subscription" in told:
+                self._note_subscription(told["subscription"])
+            else:
+                fields = told["command"]
+                fields["body"] = base64.b64decode(fields["body"])
+                fields["identity"] = base64.b64decode(fields["identity"])
+                self._note(Command(**fields))

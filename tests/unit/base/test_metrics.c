@@ -1,0 +1,255 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <math.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/metrics.h"
+
+#if __has_include("version.h")
+#include "version.h"
+#else
+#define AGENTBRIDGE_VERSION "unknown"
+#endif
+
+static char *text; /* the last exposition or reference */
+
+static int set_up (void **state)
+{
+    (void)state;
+    metrics_reset ();
+    return 0;
+}
+
+static int tear_down (void **state)
+{
+    (void)state;
+    free (text);
+    text = NULL;
+    return 0;
+}
+
+static const char *write_with (void (*writer) (struct buf *))
+{
+    struct buf out;
+    buf_init (&out, 0);
+    writer (&out);
+    free (text);
+    text = buf_steal_str (&out);
+    assert_non_null (text);
+    return text;
+}
+
+/* A whole line. */
+static void assert_line (const char *line)
+{
+    size_t n = strlen (line);
+    for (const char *at = text; (at = strstr (at, line)); at++)
+        if ((at == text || at[-1] == '\n') && at[n] == '\n')
+            return;
+    fail_msg ("no line: %s", line);
+}
+
+/* The lines that begin with `prefix`. */
+static void assert_lines (const char *prefix, const char *expected)
+{
+    char *got = calloc (1, strlen (text) + 1);
+    for (const char *at = text; *at; at += strcspn (at, "\n") + 1)
+        if (strncmp (at, prefix, strlen (prefix)) == 0)
+            strncat (got, at, strcspn (at, "\n") + 1);
+    assert_string_equal (got, expected);
+    free (got);
+}
+
+static double sample (const char *name)
+{
+    const char *at = strstr (write_with (metrics_write), name);
+    assert_non_null (at);
+    return atof (at + strlen (name));
+}
+
+static void zeros_are_there_from_the_start (void **state)
+{
+    (void)state;
+    write_with (metrics_write);
+    assert_lines ("agentbridge_build_info{",
+                  "agentbridge_build_info{version=\"" AGENTBRIDGE_VERSION "\"} 1\n");
+    assert_lines ("agentbridge_users", "agentbridge_users 0\n");
+    assert_line ("# HELP agentbridge_users Users with at least one connection");
+    assert_line ("# TYPE agentbridge_users gauge");
+    assert_line ("# TYPE agentbridge_handshakes_total counter");
+    assert_line ("# TYPE agentbridge_connection_setup_seconds histogram");
+    assert_lines ("agentbridge_client_messages_total",
+                  "agentbridge_client_messages_total{result=\"forwarded\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"answered\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"parse_error\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"invalid\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"rate_limited\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"unavailable\"} 0\n");
+}
+
+static void labels_stand_at_their_index (void **state)
+{
+    static const struct {
+        enum metric id;
+        unsigned label;
+        const char *line;
+    } rows[] = {
+        {M_CONNECTIONS, 0, "agentbridge_connections{state=\"connecting\"} 1"},
+        {M_CONNECTIONS, 11, "agentbridge_connections{state=\"closed\"} 1"},
+        {M_HANDSHAKES, 0, "agentbridge_handshakes_total{result=\"ok\"} 1"},
+        {M_HANDSHAKES, 1, "agentbridge_handshakes_total{result=\"jwt_token_missing\"} 1"},
+        {M_HANDSHAKES, 12, "agentbridge_handshakes_total{result=\"draining\"} 1"},
+        {M_HTTP_REQUESTS, 4 - 2, "agentbridge_http_requests_total{class=\"4xx\"} 1"},
+        {M_CLIENT_MESSAGES, CLIENT_RESULT_invalid, "agentbridge_client_messages_total{result=\"invalid\"} 1"},
+        {M_EVENTS_RECEIVED, 0, "agentbridge_events_received_total{type=\"agent_started\"} 1"},
+        {M_EVENTS_RECEIVED, 8, "agentbridge_events_received_total{type=\"other\"} 1"},
+        {M_CONNECTIONS_CLOSED, 6, "agentbridge_connections_closed_total{reason=\"message_too_big\"} 1"},
+        {M_EVENTS_DROPPED, 1, "agentbridge_events_dropped_total{reason=\"too_deep\"} 1"},
+        {M_HISTORY_EVICTED, EVICTION_total, "agentbridge_history_evicted_total{reason=\"total\"} 1"},
+        {M_RUNTIME_LINK_UP, LINK_events, "agentbridge_runtime_link_up{link=\"events\"} 1"},
+        {M_RUNTIME_COMMANDS, 0, "agentbridge_runtime_commands_total{command=\"HELLO\"} 1"},
+        {M_COMMANDS_DROPPED, COMMAND_DROP_unsupported,
+         "agentbridge_runtime_commands_dropped_total{reason=\"unsupported\"} 1"},
+        {M_LOGS_SUPPRESSED, 0, "agentbridge_log_lines_suppressed_total 1"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF (rows); i++)
+        metric_inc (rows[i].id, rows[i].label);
+    write_with (metrics_write);
+    for (size_t i = 0; i < COUNT_OF (rows); i++) {
+        assert_line (rows[i].line);
+        assert_true (metric_get (rows[i].id, rows[i].label) == 1);
+    }
+}
+
+static void numbers_are_short_and_exact (void **state)
+{
+    static const struct {
+        double value;
+        const char *line;
+    } rows[] = {
+        {0, "agentbridge_history_bytes 0"},
+        {-0.0, "agentbridge_history_bytes 0"},
+        {1, "agentbridge_history_bytes 1"},
+        {-3, "agentbridge_history_bytes -3"},
+        {268435456, "agentbridge_history_bytes 268435456"},
+        {9007199254740992.0, "agentbridge_history_bytes 9007199254740992"},
+        {0.1, "agentbridge_history_bytes 0.1"},
+        {2.5, "agentbridge_history_bytes 2.5"},
+        {1767225600.125, "agentbridge_history_bytes 1767225600.125"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF (rows); i++) {
+        metric_set (M_HISTORY_BYTES, 0, rows[i].value);
+        write_with (metrics_write);
+        assert_line (rows[i].line);
+    }
+    metric_set (M_HISTORY_BYTES, 0, 10);
+    metric_add (M_HISTORY_BYTES, 0, -4);
+    assert_true (metric_get (M_HISTORY_BYTES, 0) == 6);
+}
+
+static void histograms_cumulate (void **state)
+{
+    static const double seconds[] = {0, -1, 0.0005, 0.0006, 0.3, 10, 10.5, 3600};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF (seconds); i++)
+        metric_observe (M_EVENT_DELIVERY, seconds[i]);
+    metric_observe (M_EVENT_DELIVERY, (double)NAN);
+    write_with (metrics_write);
+    assert_lines ("agentbridge_event_delivery_seconds",
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.0005\"} 4\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.001\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.0025\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.005\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.01\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.025\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.05\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.1\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.25\"} 5\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"0.5\"} 6\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"1\"} 6\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"2.5\"} 6\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"5\"} 6\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"10\"} 7\n"
+                  "agentbridge_event_delivery_seconds_bucket{le=\"+Inf\"} 9\n"
+                  "agentbridge_event_delivery_seconds_sum 3620.8011\n"
+                  "agentbridge_event_delivery_seconds_count 9\n");
+    metric_observe (M_CONNECTION_DURATION, 1800);
+    write_with (metrics_write);
+    assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"600\"} 0");
+    assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"1800\"} 1");
+    assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"+Inf\"} 1");
+}
+
+/* Every metric touched alone changes its own samples only. */
+static void rows_do_not_overlap (void **state)
+{
+    (void)state;
+#define METRIC(symbol, name, kind, labels, help) METRIC_TOUCH_##kind (M_##symbol);
+#define METRIC_TOUCH_COUNTER(id)                 metric_add (id, 0, 1000 + (double)id)
+#define METRIC_TOUCH_GAUGE(id)                   metric_set (id, 0, 1000 + (double)id)
+#define METRIC_TOUCH_HISTOGRAM_FAST(id)          metric_observe (id, 20)
+#define METRIC_TOUCH_HISTOGRAM_SLOW(id)          metric_observe (id, 2000)
+#include "tbl/metrics.h"
+#undef METRIC
+#define METRIC(symbol, name, kind, labels, help) METRIC_CHECK_##kind (M_##symbol)
+#define METRIC_CHECK_COUNTER(id)                 assert_true (metric_get (id, 0) == 1000 + (double)id);
+#define METRIC_CHECK_GAUGE(id)                   METRIC_CHECK_COUNTER (id)
+#define METRIC_CHECK_HISTOGRAM_FAST(id)
+#define METRIC_CHECK_HISTOGRAM_SLOW(id)
+#include "tbl/metrics.h"
+#undef METRIC
+    write_with (metrics_write);
+    assert_line ("agentbridge_connection_setup_seconds_sum 20");
+    assert_line ("agentbridge_connection_duration_seconds_sum 2000");
+    metrics_reset ();
+    assert_true (metric_get (M_USERS, 0) == 0);
+    assert_true (metric_get (M_BUILD_INFO, 0) == 1);
+}
+
+static void process_metrics_tell_the_truth (void **state)
+{
+    (void)state;
+    double fds = sample ("\nprocess_open_fds ");
+    int fd = open ("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true (sample ("\nprocess_open_fds ") == fds + 1);
+    close (fd);
+    assert_true (sample ("\nprocess_max_fds ") >= fds);
+    assert_true (sample ("\nprocess_cpu_seconds_total ") >= 0);
+    assert_true (sample ("\nprocess_resident_memory_bytes ") >= 4096);
+    assert_true (sample ("\nprocess_virtual_memory_bytes ") >= sample ("\nprocess_resident_memory_bytes "));
+    assert_true (fabs (sample ("\nprocess_start_time_seconds ") - (double)time (NULL)) < 60);
+}
+
+static void reference_has_a_row_for_each (void **state)
+{
+    (void)state;
+    write_with (metrics_reference);
+    assert_line ("| Metric | Type | Label | Meaning |");
+    assert_line ("| `agentbridge_users` | gauge |  | Users with at least one connection |");
+    assert_line (
+        "| `agentbridge_runtime_link_up` | gauge | `link`: commands, events | 1 when the link is up |");
+    assert_line (
+        "| `agentbridge_build_info` | gauge | `version` | Always 1; the version stands in the label |");
+    assert_line ("| `agentbridge_connection_setup_seconds` | histogram |  | From the upgrade request to "
+                 "connection\\_established |");
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown (zeros_are_there_from_the_start, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (labels_stand_at_their_index, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (numbers_are_short_and_exact, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (histograms_cumulate, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (rows_do_not_overlap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (process_metrics_tell_the_truth, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (reference_has_a_row_for_each, set_up, tear_down),
+    };
+    return cmocka_run_group_tests (tests, NULL, NULL);
+}
