@@ -71,12 +71,12 @@ static json_t *make_claims (const struct config *config, const struct token_args
 {
     uint8_t random[16];
     char jti[2 * sizeof random + 1];
-    int64_t now = (int64_t)clock_wall ();
+    int64_t now = (int64_t) clock_wall ();
     random_bytes (random, sizeof random);
     for (size_t i = 0; i < sizeof random; i++)
         snprintf (jti + 2 * i, 3, "%02x", random[i]);
-    json_t *claims = json_pack ("{s:I, s:I, s:s}", "iat", (json_int_t)now, "exp",
-                                (json_int_t)(now + args->ttl_s), "jti", jti);
+    json_t *claims =
+        json_pack ("{s:I, s:I, s:s}", "iat", (json_int_t) now, "exp", (json_int_t) (now + args->ttl_s), "jti", jti);
     int failed = !claims;
     if (*config->jwt_issuer)
         failed |= json_object_set_new (claims, "iss", json_string (config->jwt_issuer));
@@ -112,9 +112,8 @@ static const struct key *find_secret (const struct keys *keys)
 
 static int sign_with_config (const struct config *config, const struct token_args *args)
 {
-    struct keys_sources sources = {.secret = config->jwt_secret,
-                                   .secret_file = config->jwt_secret_file,
-                                   .algorithms = config->jwt_algorithms};
+    struct keys_sources sources = {
+        .secret = config->jwt_secret, .secret_file = config->jwt_secret_file, .algorithms = config->jwt_algorithms};
     struct buf error, skipped;
     int code = EXIT_CONFIG;
     buf_init (&error, 0);
@@ -124,10 +123,9 @@ static int sign_with_config (const struct config *config, const struct token_arg
     if (key)
         code = print_token (config, args, key);
     else if (!keys)
-        fprintf (stderr, "agentbridge token: %.*s\n", (int)error.n, (const char *)error.p);
+        fprintf (stderr, "agentbridge token: %.*s\n", (int) error.n, (const char *) error.p);
     else if (keys->n)
-        fault ("jwt-algorithms", config->jwt_algorithms,
-               "does not allow HS256, with which tokens are signed here");
+        fault ("jwt-algorithms", config->jwt_algorithms, "does not allow HS256, with which tokens are signed here");
     else
         fault ("jwt-secret", NULL, "no secret to sign with; give jwt-secret or jwt-secret-file");
     keys_destroy (&keys);

@@ -27,9 +27,9 @@ static struct keys *load_keys (const struct config *config)
         buf_puts (&error, "no keys; give jwt-secret, jwt-secret-file, jwt-public-key-file or jwks-file");
         keys_destroy (&keys);
     }
-    fprintf (stderr, "%.*s", (int)skipped.n, skipped.n ? (const char *)skipped.p : "");
+    fprintf (stderr, "%.*s", (int) skipped.n, skipped.n ? (const char *) skipped.p : "");
     if (!keys)
-        fprintf (stderr, "agentbridge verify: %.*s\n", (int)error.n, error.n ? (const char *)error.p : "");
+        fprintf (stderr, "agentbridge verify: %.*s\n", (int) error.n, error.n ? (const char *) error.p : "");
     buf_fini (&skipped);
     buf_fini (&error);
     return keys;
@@ -66,7 +66,7 @@ static int verify_lines (const struct keys *keys, const struct jwt_rules *rules,
     setlinebuf (stdout); /* an answer for each line at once, also into a pipe */
     while ((n = getline (&line, &room, in)) >= 0) {
         lines++;
-        bad += !verify_line (keys, rules, without_line_end (line, (size_t)n));
+        bad += !verify_line (keys, rules, without_line_end (line, (size_t) n));
     }
     free (line);
     if (lines == 0)
@@ -81,8 +81,7 @@ int cmd_verify (const struct config *config, int argc, char **argv)
         return 0;
     }
     if (argc > 0) {
-        fprintf (stderr, "agentbridge verify: %s: unknown argument; see agentbridge verify --help\n",
-                 argv[0]);
+        fprintf (stderr, "agentbridge verify: %s: unknown argument; see agentbridge verify --help\n", argv[0]);
         return EXIT_CONFIG;
     }
     struct keys *keys = load_keys (config);

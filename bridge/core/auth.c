@@ -44,7 +44,7 @@ static bool find_entry (struct slice list, const char *prefix, struct slice *tok
 {
     while (list.n) {
         const char *comma = memchr (list.p, ',', list.n);
-        size_t n = comma ? (size_t)(comma - list.p) : list.n;
+        size_t n = comma ? (size_t) (comma - list.p) : list.n;
         struct slice entry = trim (slice_of (list.p, n));
         if (begins_with (entry, prefix, false)) {
             *token = slice_of (entry.p + strlen (prefix), entry.n - strlen (prefix));
@@ -85,28 +85,15 @@ static struct slice strip_padding (struct slice text)
     return slice_of (text.p, text.n - (text.p[text.n - 2] == '=' ? 2 : 1));
 }
 
-/* Base64 in either alphabet, but not in both at once; NULL when it is neither. */
-static char *decode_either (struct slice text, size_t *n)
-{
-    text = strip_padding (text);
-    if (memchr (text.p, '-', text.n) || memchr (text.p, '_', text.n))
-        return base64url_decode (text, n);
-    char *url = malloc (text.n);
-    for (size_t i = 0; url && i < text.n; i++)
-        url[i] = text.p[i] == '+' ? '-' : text.p[i] == '/' ? '_' : text.p[i];
-    char *out = url ? base64url_decode (slice_of (url, text.n), n) : NULL;
-    free (url);
-    return out;
-}
-
 void auth_check_token (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
                        struct slice token, double now)
 {
     size_t n = 0;
     char *unwrapped = NULL;
-    /* A compact JWS has dots, base64 has none. What is longer cannot hold a token of allowed size. */
+    /* A compact JWS has dots, base64 has none. What is longer cannot hold a token of allowed size. Base64 of the
+     * characters of a JWS never needs those two in which the alphabets differ. */
     if (token.n && token.n <= (TOKEN_MAX_BYTES + 2) / 3 * 4 && !memchr (token.p, '.', token.n))
-        unwrapped = decode_either (token, &n);
+        unwrapped = base64url_decode (strip_padding (token), &n);
     jwt_verify (result, keys, rules, unwrapped ? slice_of (unwrapped, n) : token, now);
     free (unwrapped);
 }

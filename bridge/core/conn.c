@@ -143,6 +143,19 @@ static void count_close (struct conn *self)
          KV_D ("seconds", life), KV_U ("messages", self->seq));
 }
 
+/* The last frame, behind what is still to be flushed. Without memory for it the socket is cut. */
+static void queue_close_frame (struct conn *self)
+{
+    struct close_frame frame = conn_close_frame (self);
+    char payload[2 + sizeof frame.text] = {(char) (frame.code >> 8), (char) frame.code};
+    memcpy (payload + 2, frame.text, frame.n);
+    if (self->closing == CLOSE_PEER_CLOSED || frame.code == 0)
+        return;
+    struct msg *msg = msg_new (WS_CLOSE, slice_of (payload, 2u + frame.n));
+    self->kill = !msg || outq_push (&self->outq, msg, SIZE_MAX, SIZE_MAX) != OUTQ_OK;
+    msg_unref (&msg);
+}
+
 void conn_close (struct conn *self, enum close_reason reason)
 {
     if (conn_is_ending (self))
@@ -152,6 +165,7 @@ void conn_close (struct conn *self, enum close_reason reason)
     session_ended (self);
     if (!reasons[reason].flush)
         outq_fini (&self->outq);
+    queue_close_frame (self);
     self->reading = true; /* the peer's close frame must be read */
     wheel_set (&self->hub->wheel, &self->timer, clock_now () + CLOSE_GRACE);
     conn_move (self, self->state >= CONN_processing_ready ? CONN_closing : CONN_failed);

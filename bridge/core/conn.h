@@ -83,7 +83,6 @@ struct conn {
     enum close_reason closing;
     struct close_frame *close_frame; /* owned; NULL: that of the reason */
     bool kill;               /* the edge cuts the socket without further ado */
-    bool close_asked;        /* the edge's: the close frame is on its way */
     bool paused;             /* the edge's: it does not read at the moment */
     bool established;        /* connection_established was queued */
 

@@ -18,7 +18,7 @@ static bool get_bytes (const json_t *jwk, const char *name, struct slice *bytes)
 
 static void slice_free (struct slice bytes)
 {
-    free ((char *)bytes.p);
+    free ((char *) bytes.p);
 }
 
 static const char *judge (struct key *key)
@@ -66,7 +66,7 @@ static const char *read_oct (struct key *key, const json_t *jwk)
 {
     struct slice k;
     bool ok = get_bytes (jwk, "k", &k);
-    key->secret = (uint8_t *)k.p;
+    key->secret = (uint8_t *) k.p;
     key->secret_n = k.n;
     key->algorithms = HMAC_ALGORITHMS;
     if (!ok)

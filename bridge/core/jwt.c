@@ -30,11 +30,11 @@ static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 static unsigned digit_value (char c)
 {
     if (c >= 'A' && c <= 'Z')
-        return (unsigned)(c - 'A');
+        return (unsigned) (c - 'A');
     if (c >= 'a' && c <= 'z')
-        return (unsigned)(c - 'a') + 26;
+        return (unsigned) (c - 'a') + 26;
     if (c >= '0' && c <= '9')
-        return (unsigned)(c - '0') + 52;
+        return (unsigned) (c - '0') + 52;
     return c == '-' ? 62 : c == '_' ? 63 : 64;
 }
 
@@ -54,10 +54,9 @@ char *base64url_decode (struct slice text, size_t *n)
         if (count < 8)
             continue;
         count -= 8;
-        out[used++] = (char)(bits >> count & 0xff);
+        out[used++] = (char) (bits >> count & 0xff);
     }
-    if (!out ||
-        bits & ((1u << count) - 1)) /* unused bits must be zero, or one text would have several forms */
+    if (!out || bits & ((1u << count) - 1)) /* unused bits must be zero, or one text would have several forms */
         goto foreign;
     out[used] = '\0';
     *n = used;
@@ -73,7 +72,7 @@ static void put_base64url (struct buf *out, struct slice bytes)
     uint32_t bits = 0;
     unsigned count = 0;
     for (size_t i = 0; i < bytes.n; i++) {
-        bits = (bits & 0xff) << 8 | (uint8_t)bytes.p[i];
+        bits = (bits & 0xff) << 8 | (uint8_t) bytes.p[i];
         for (count += 8; count >= 6; count -= 6)
             buf_putc (out, base64url[bits >> (count - 6) & 0x3f]);
     }
@@ -115,8 +114,7 @@ static bool read_header (struct jws *self, struct slice part)
     free (text);
     const json_t *alg = json_object_get (self->header, "alg");
     const json_t *kid = json_object_get (self->header, "kid");
-    if (!json_is_string (alg) || (kid && !json_is_string (kid)) ||
-        !good_typ (json_object_get (self->header, "typ")))
+    if (!json_is_string (alg) || (kid && !json_is_string (kid)) || !good_typ (json_object_get (self->header, "typ")))
         return false;
     /* Extensions that must be understood; none is. */
     if (json_object_get (self->header, "crit") || json_object_get (self->header, "b64"))
@@ -132,7 +130,7 @@ static bool next_part (struct slice *rest, struct slice *part)
     const char *dot = rest->n ? memchr (rest->p, '.', rest->n) : NULL;
     if (!dot)
         return false;
-    *part = slice_of (rest->p, (size_t)(dot - rest->p));
+    *part = slice_of (rest->p, (size_t) (dot - rest->p));
     *rest = slice_of (dot + 1, rest->n - part->n - 1);
     return true;
 }
@@ -162,8 +160,8 @@ static size_t hmac (enum jwt_alg alg, struct slice secret, struct slice text, ui
 {
     size_t n = 0;
     const char *md = EVP_MD_get0_name (jwt_alg_md (alg));
-    if (!EVP_Q_mac (NULL, "HMAC", NULL, md, NULL, secret.p, secret.n, (const unsigned char *)text.p, text.n,
-                    mac, EVP_MAX_MD_SIZE, &n))
+    if (!EVP_Q_mac (NULL, "HMAC", NULL, md, NULL, secret.p, secret.n, (const unsigned char *) text.p, text.n, mac,
+                    EVP_MAX_MD_SIZE, &n))
         return 0;
     return n;
 }
@@ -184,7 +182,7 @@ static bool key_fits (const struct key *key, const struct jws *jws)
 
 static bool key_verify (const struct key *key, const struct jws *jws)
 {
-    enum jwt_alg alg = (enum jwt_alg)jws->alg;
+    enum jwt_alg alg = (enum jwt_alg) jws->alg;
     struct slice signature = slice_of (jws->signature, jws->signature_n);
     if (key->pkey)
         return pkey_verify (key->pkey, alg, jws->signed_text, signature);
@@ -225,7 +223,7 @@ static bool read_time (const json_t *claims, const char *name, double absent, do
 
 static bool check_times (struct jwt_result *result, const struct jwt_rules *rules, double now)
 {
-    double exp, nbf, iat, leeway = (double)rules->leeway_s;
+    double exp, nbf, iat, leeway = (double) rules->leeway_s;
     const json_t *claims = result->claims;
     if (!read_time (claims, "exp", INFINITY, &exp) || (rules->require_exp && isinf (exp)))
         return refuse (result, ERROR_JWT_FORMAT_INVALID, "claims: exp");
@@ -240,7 +238,7 @@ static bool check_times (struct jwt_result *result, const struct jwt_rules *rule
     if (iat > now + leeway)
         return refuse (result, ERROR_TOKEN_NOT_YET_VALID, "claims: iat");
     if (!isinf (exp))
-        result->expires = exp < (double)EXPIRES_MAX ? (int64_t)exp : EXPIRES_MAX;
+        result->expires = exp < (double) EXPIRES_MAX ? (int64_t) exp : EXPIRES_MAX;
     return true;
 }
 
@@ -283,8 +281,7 @@ static bool check_names (struct jwt_result *result, const struct jwt_rules *rule
     return result->user || refuse (result, ERROR_AUTH_KEYS_UNAVAILABLE, "memory");
 }
 
-static bool check_claims (struct jwt_result *result, const struct jwt_rules *rules, const struct jws *jws,
-                          double now)
+static bool check_claims (struct jwt_result *result, const struct jwt_rules *rules, const struct jws *jws, double now)
 {
     result->claims = parse_object (slice_of (jws->payload, jws->payload_n));
     if (!result->claims)
@@ -292,8 +289,8 @@ static bool check_claims (struct jwt_result *result, const struct jwt_rules *rul
     return check_times (result, rules, now) && check_names (result, rules);
 }
 
-void jwt_verify (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
-                 struct slice token, double now)
+void jwt_verify (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules, struct slice token,
+                 double now)
 {
     struct jws jws;
     *result = (struct jwt_result){.error = ERROR_NONE, .check = ""};

@@ -12,10 +12,9 @@
 #define FILE_MAX_BYTES (1024 * 1024)
 
 static const char *const alg_names[JWT_ALG_COUNT] = {
-    [JWT_HS256] = "HS256", [JWT_HS384] = "HS384", [JWT_HS512] = "HS512", [JWT_RS256] = "RS256",
-    [JWT_RS384] = "RS384", [JWT_RS512] = "RS512", [JWT_PS256] = "PS256", [JWT_PS384] = "PS384",
-    [JWT_PS512] = "PS512", [JWT_ES256] = "ES256", [JWT_ES384] = "ES384", [JWT_ES512] = "ES512",
-    [JWT_EdDSA] = "EdDSA",
+    [JWT_HS256] = "HS256", [JWT_HS384] = "HS384", [JWT_HS512] = "HS512", [JWT_RS256] = "RS256", [JWT_RS384] = "RS384",
+    [JWT_RS512] = "RS512", [JWT_PS256] = "PS256", [JWT_PS384] = "PS384", [JWT_PS512] = "PS512", [JWT_ES256] = "ES256",
+    [JWT_ES384] = "ES384", [JWT_ES512] = "ES512", [JWT_EdDSA] = "EdDSA",
 };
 
 /* A set in the making. */
@@ -55,7 +54,7 @@ static bool out_of_memory (struct loader *self)
 
 static bool unknown_algorithm (struct loader *self, struct slice word)
 {
-    buf_printf (self->error, "jwt-algorithms: %.*s: must be of", (int)word.n, word.p);
+    buf_printf (self->error, "jwt-algorithms: %.*s: must be of", (int) word.n, word.p);
     for (int i = 0; i < JWT_ALG_COUNT; i++)
         buf_printf (self->error, "%s %s", i ? "," : "", alg_names[i]);
     return false;
@@ -157,9 +156,8 @@ static bool add_secret (struct loader *self, const char *where, struct slice sec
     if (memmem (secret.p, secret.n, "-----BEGIN ", 11))
         return refuse (self, where, "looks like a PEM public key; use jwt-public-key-file");
     if (self->production && secret.n < HMAC_MIN_BYTES) {
-        buf_printf (self->error,
-                    "%s: the secret has %zu bytes; production wants %d or more (openssl rand -hex 32)", where,
-                    secret.n, HMAC_MIN_BYTES);
+        buf_printf (self->error, "%s: the secret has %zu bytes; production wants %d or more (openssl rand -hex 32)",
+                    where, secret.n, HMAC_MIN_BYTES);
         return false;
     }
     struct key key = {.algorithms = HMAC_ALGORITHMS, .secret = malloc (secret.n), .secret_n = secret.n};
@@ -214,7 +212,7 @@ static bool add_pem_block (struct loader *self, const char *where, BIO *bio, boo
         why = read_pem_block (&key, name, der, n);
     OPENSSL_free (name);
     OPENSSL_free (header);
-    OPENSSL_clear_free (der, (size_t)n);
+    OPENSSL_clear_free (der, (size_t) n);
     if (at_end)
         return true;
     if (!why)
@@ -225,7 +223,7 @@ static bool add_pem_block (struct loader *self, const char *where, BIO *bio, boo
 
 static bool add_pem (struct loader *self, const char *where, struct slice text)
 {
-    BIO *bio = BIO_new_mem_buf (text.p ? text.p : "", (int)text.n);
+    BIO *bio = BIO_new_mem_buf (text.p ? text.p : "", (int) text.n);
     if (!bio)
         return out_of_memory (self);
     size_t blocks = 0;
@@ -239,8 +237,7 @@ static bool add_pem (struct loader *self, const char *where, struct slice text)
 }
 
 /* Names a key for the operator; a kid comes from outside, so it is shown only when it is harmless. */
-static void skip_jwk (struct loader *self, const char *where, size_t index, const json_t *jwk,
-                      const char *why)
+static void skip_jwk (struct loader *self, const char *where, size_t index, const json_t *jwk, const char *why)
 {
     const char *kid = json_string_value (json_object_get (jwk, "kid"));
     buf_printf (self->skipped, "%s: key %zu", where, index + 1);
@@ -315,8 +312,7 @@ static bool finish (struct loader *self, const struct keys_sources *sources)
     if (!self->any_source || self->keys->n)
         return true;
     if (given (sources->algorithms))
-        buf_printf (self->error, "jwt-algorithms: %s: none of the keys can be used with these",
-                    sources->algorithms);
+        buf_printf (self->error, "jwt-algorithms: %s: none of the keys can be used with these", sources->algorithms);
     else
         buf_printf (self->error, "jwks-file: %s: no usable key in it", sources->jwks_file);
     return false;
@@ -331,8 +327,7 @@ struct keys *keys_load (const struct keys_sources *sources, struct buf *error, s
     return self.keys;
 }
 
-struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error,
-                              struct buf *skipped)
+struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error, struct buf *skipped)
 {
     struct loader self = {.error = error, .skipped = skipped};
     if (!start (&self, algorithms) || !add_jwks (&self, "jwks", text))

@@ -50,8 +50,7 @@ static EVP_PKEY *new_from_params (const char *type, OSSL_PARAM *params)
 {
     EVP_PKEY *pkey = NULL;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name (NULL, type, NULL);
-    if (!ctx || EVP_PKEY_fromdata_init (ctx) <= 0 ||
-        EVP_PKEY_fromdata (ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params) <= 0)
+    if (!ctx || EVP_PKEY_fromdata_init (ctx) <= 0 || EVP_PKEY_fromdata (ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params) <= 0)
         pkey = NULL;
     EVP_PKEY_CTX_free (ctx);
     return pkey;
@@ -64,8 +63,8 @@ EVP_PKEY *pkey_new_rsa (struct slice n, struct slice e)
     EVP_PKEY *pkey = NULL;
     OSSL_PARAM *params = NULL;
     OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new ();
-    BIGNUM *modulus = BN_bin2bn ((const unsigned char *)n.p, (int)n.n, NULL);
-    BIGNUM *exponent = BN_bin2bn ((const unsigned char *)e.p, (int)e.n, NULL);
+    BIGNUM *modulus = BN_bin2bn ((const unsigned char *) n.p, (int) n.n, NULL);
+    BIGNUM *exponent = BN_bin2bn ((const unsigned char *) e.p, (int) e.n, NULL);
     if (bld && modulus && exponent && OSSL_PARAM_BLD_push_BN (bld, OSSL_PKEY_PARAM_RSA_N, modulus) &&
         OSSL_PARAM_BLD_push_BN (bld, OSSL_PKEY_PARAM_RSA_E, exponent))
         params = OSSL_PARAM_BLD_to_param (bld);
@@ -95,7 +94,7 @@ EVP_PKEY *pkey_new_ec (const char *crv, struct slice x, struct slice y)
     memcpy (point + 1, x.p, x.n);
     memcpy (point + 1 + x.n, y.p, y.n);
     OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string (OSSL_PKEY_PARAM_GROUP_NAME, (char *)curve->group, 0),
+        OSSL_PARAM_construct_utf8_string (OSSL_PKEY_PARAM_GROUP_NAME, (char *) curve->group, 0),
         OSSL_PARAM_construct_octet_string (OSSL_PKEY_PARAM_PUB_KEY, point, 1 + x.n + y.n),
         OSSL_PARAM_construct_end (),
     };
@@ -106,7 +105,7 @@ EVP_PKEY *pkey_new_ed25519 (struct slice x)
 {
     if (x.n != ED25519_SIZE)
         return NULL;
-    return EVP_PKEY_new_raw_public_key (EVP_PKEY_ED25519, NULL, (const unsigned char *)x.p, x.n);
+    return EVP_PKEY_new_raw_public_key (EVP_PKEY_ED25519, NULL, (const unsigned char *) x.p, x.n);
 }
 
 /* EVP_PKEY_public_check() of EC: on the curve, not infinity, right order. RSA: odd, composite, no small
@@ -153,17 +152,16 @@ static const char *judge_ec (EVP_PKEY *pkey, uint32_t *algorithms)
 }
 
 /* x^2 = (y^2 - 1) / (d y^2 + 1) with d = -121665/121666 has a root exactly if
- * 121666 (y^2 - 1) (121666 - 121665 y^2) is a square modulo p. */
+ * 121666 (y^2 - 1) (121665 y^2 - 121666) is a square modulo p; its sign does not matter, as -1 is one. */
 static bool has_x (const BIGNUM *y, const BIGNUM *p, BN_CTX *ctx)
 {
     BIGNUM *u = BN_CTX_get (ctx);
     BIGNUM *v = BN_CTX_get (ctx);
     if (!v || !BN_mod_sqr (u, y, p, ctx) || !BN_copy (v, u))
         return false;
-    if (!BN_mul_word (v, 121665) || !BN_sub_word (v, 121666) || !BN_sub_word (u, 1) ||
-        !BN_mul_word (u, 121666) || !BN_mod_mul (u, u, v, p, ctx))
+    if (!BN_mul_word (v, 121665) || !BN_sub_word (v, 121666) || !BN_sub_word (u, 1) || !BN_mul_word (u, 121666) ||
+        !BN_mod_mul (u, u, v, p, ctx))
         return false;
-    BN_set_negative (u, !BN_is_negative (u)); /* v above is 121665 y^2 - 121666 */
     return BN_nnmod (u, u, p, ctx) && BN_kronecker (u, p, ctx) >= 0;
 }
 
@@ -246,8 +244,8 @@ static bool digest_verify (EVP_PKEY *pkey, enum jwt_alg alg, struct slice text, 
     bool ok = ctx && EVP_DigestVerifyInit (ctx, &pctx, md, NULL, pkey) == 1;
     if (ok && alg >= JWT_PS256 && alg <= JWT_PS512)
         ok = set_pss (pctx, md);
-    ok = ok && EVP_DigestVerify (ctx, (const unsigned char *)signature.p, signature.n,
-                                 (const unsigned char *)text.p, text.n) == 1;
+    ok = ok && EVP_DigestVerify (ctx, (const unsigned char *) signature.p, signature.n, (const unsigned char *) text.p,
+                                 text.n) == 1;
     EVP_MD_CTX_free (ctx);
     return ok;
 }
@@ -255,8 +253,8 @@ static bool digest_verify (EVP_PKEY *pkey, enum jwt_alg alg, struct slice text, 
 /* r || s to the DER that OpenSSL wants; it checks their range itself. NULL when memory is out. */
 static ECDSA_SIG *ecdsa_sig_of (struct slice raw)
 {
-    int half = (int)(raw.n / 2);
-    const unsigned char *bytes = (const unsigned char *)raw.p;
+    int half = (int) (raw.n / 2);
+    const unsigned char *bytes = (const unsigned char *) raw.p;
     ECDSA_SIG *sig = ECDSA_SIG_new ();
     BIGNUM *r = BN_bin2bn (bytes, half, NULL);
     BIGNUM *s = BN_bin2bn (bytes + half, half, NULL);
@@ -273,7 +271,7 @@ static bool ecdsa_verify (EVP_PKEY *pkey, enum jwt_alg alg, struct slice text, s
     unsigned char *der = NULL;
     ECDSA_SIG *sig = ecdsa_sig_of (signature);
     int n = sig ? i2d_ECDSA_SIG (sig, &der) : -1;
-    bool ok = n > 0 && digest_verify (pkey, alg, text, slice_of (der, (size_t)n));
+    bool ok = n > 0 && digest_verify (pkey, alg, text, slice_of (der, (size_t) n));
     OPENSSL_free (der);
     ECDSA_SIG_free (sig);
     return ok;
@@ -285,7 +283,7 @@ static size_t signature_size (EVP_PKEY *pkey, enum jwt_alg alg)
     for (size_t i = 0; i < COUNT_OF (curves); i++)
         if (curves[i].alg == alg)
             return 2 * curves[i].size;
-    return (size_t)EVP_PKEY_get_size (pkey);
+    return (size_t) EVP_PKEY_get_size (pkey);
 }
 
 bool pkey_verify (EVP_PKEY *pkey, enum jwt_alg alg, struct slice text, struct slice signature)

@@ -6,8 +6,7 @@
 
 /* From the numbers of a JWK, big-endian; NULL when OpenSSL refuses them. The caller frees the key. */
 NODISCARD EVP_PKEY *pkey_new_rsa (struct slice n, struct slice e);
-NODISCARD EVP_PKEY *pkey_new_ec (const char *crv, struct slice x,
-                                 struct slice y); /* crv as in RFC 7518 6.2.1.1 */
+NODISCARD EVP_PKEY *pkey_new_ec (const char *crv, struct slice x, struct slice y); /* crv as in RFC 7518 6.2.1.1 */
 NODISCARD EVP_PKEY *pkey_new_ed25519 (struct slice x);
 
 /* Is this key strong and sound, and which algorithms may it serve (bits 1 << enum jwt_alg)?

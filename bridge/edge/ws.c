@@ -4,6 +4,7 @@
 #include "core/upstream.h"
 
 #include <libwebsockets.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define GATHER_BYTES  65536  /* small frames for one socket share a write */
@@ -19,14 +20,27 @@ struct ws {
     uint8_t gather[GATHER_BYTES];
 };
 
+/* Frames are complete, header and all, so they go out as raw bytes: that is what LWS_WRITE_HTTP means on a WebSocket. */
+static bool write_raw (struct lws *wsi, uint8_t *bytes, size_t n)
+{
+    return lws_write (wsi, bytes, n, LWS_WRITE_HTTP) >= 0;
+}
+
+static void write_close (struct lws *wsi, const char *payload, size_t n)
+{
+    uint8_t frame[2 + 125] = {0x80 | WS_CLOSE, (uint8_t) n};
+    memcpy (frame + 2, payload, n);
+    write_raw (wsi, frame, 2 + n);
+}
+
 /* --- up ------------------------------------------------------------------------------------------------------ */
 
-static int on_established (struct ws *self, struct lws *wsi)
+static int on_established (struct ws *self, struct lws *wsi, struct conn **slot)
 {
     struct conn *conn = self->adopting;
     CHECK (conn);
     conn->wire = wsi;
-    lws_set_opaque_user_data (wsi, conn);
+    *slot = conn;
     session_accepted (conn);
     return 0;
 }
@@ -38,23 +52,30 @@ static void on_receive (struct conn *conn, struct lws *wsi, struct slice bytes)
     upstream_chunk (conn, lws_frame_is_binary (wsi) ? WS_BINARY : WS_TEXT, bytes, final);
 }
 
-/* A one-byte payload is malformed (RFC 6455 section 5.5.1), and libwebsockets would echo it. */
-static int on_peer_close (struct conn *conn, const uint8_t *payload, size_t n)
+/* The answer to our own close frame ends the connection; a close of the peer's is answered by libwebsockets, except that a
+ * one-byte payload is malformed (RFC 6455 section 5.5.1) and it would echo that. */
+static int on_peer_close (struct conn *conn, struct lws *wsi, const uint8_t *payload, size_t n)
 {
+    bool ours = conn_is_ending (conn);
     if (n >= 2)
         conn_close_with (conn, CLOSE_PEER_CLOSED, (uint16_t) (payload[0] << 8 | payload[1]), slice_of (payload + 2, n - 2));
     else
         conn_close_with (conn, CLOSE_PEER_CLOSED, 1005, slice_str (NULL));
-    return n == 1 ? -1 : 0;
+    if (n == 1 && !ours)
+        write_close (wsi, "\x03\xea", 2); /* 1002 */
+    return ours || n == 1 ? -1 : 0;
+}
+
+/* libwebsockets has found a fault in what the peer sent and is about to close with a code. When it was built with its debug code
+ * (as Debian's 4.1.6) it then cuts the connection before its close frame is out, so the frame is sent here. */
+static void on_fault (struct conn *conn, struct lws *wsi)
+{
+    int n = lws_get_close_length (wsi);
+    if (LWS_REPEATS_CLOSE && n >= 2 && n <= 125 && !conn_is_ending (conn))
+        write_close (wsi, (const char *) lws_get_close_payload (wsi), (size_t) n);
 }
 
 /* --- down ---------------------------------------------------------------------------------------------------- */
-
-/* Frames are complete, header and all, so they go out as raw bytes: that is what LWS_WRITE_HTTP means on a WebSocket. */
-static bool write_raw (struct lws *wsi, uint8_t *bytes, size_t n)
-{
-    return lws_write (wsi, bytes, n, LWS_WRITE_HTTP) >= 0;
-}
 
 static void observe_delivery (const struct msg *msg)
 {
@@ -124,15 +145,11 @@ static void write_queue (struct ws *self, struct conn *conn)
         conn->blocked_since = 0;
 }
 
-/* With the last frame out, ask for the callback in which a close may begin. The peer's close needs none. */
-static void begin_close (struct conn *conn)
+/* Cut the socket, whatever is still buffered for it. */
+static void kill_socket (struct conn *conn)
 {
-    struct close_frame frame = conn_close_frame (conn);
-    if (conn->closing == CLOSE_PEER_CLOSED || conn->closing == CLOSE_PEER_LOST)
-        return;
-    lws_close_reason (conn->wire, frame.code, (unsigned char *) frame.text, frame.n);
-    conn->close_asked = true;
-    lws_callback_on_writable (conn->wire);
+    shutdown (lws_get_socket_fd (conn->wire), SHUT_RDWR);
+    lws_set_timeout (conn->wire, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 }
 
 static void flush (struct ws *self, struct conn *conn)
@@ -143,20 +160,10 @@ static void flush (struct ws *self, struct conn *conn)
         conn->paused = !conn->reading;
         lws_rx_flow_control (conn->wire, conn->reading);
     }
-    if (!conn->close_asked && !conn->kill)
+    if (!conn->kill)
         write_queue (self, conn);
     if (conn->kill)
-        lws_set_timeout (conn->wire, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
-    else if (conn_is_ending (conn) && conn->outq.n == 0 && !conn->close_asked)
-        begin_close (conn);
-}
-
-static int on_writable (struct conn *conn)
-{
-    if (conn->close_asked)
-        return -1; /* libwebsockets sends the close frame and waits for the answer */
-    conn_mark_dirty (conn);
-    return 0;
+        kill_socket (conn);
 }
 
 void ws_flush_all (struct ws *self)
@@ -170,14 +177,14 @@ void ws_flush_all (struct ws *self)
 
 /* --- libwebsockets ------------------------------------------------------------------------------------------- */
 
-static int callback (struct lws *wsi, enum lws_callback_reasons reason, UNUSED void *user, void *in, size_t len)
+static int callback (struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
     struct ws *self = lws_context_user (lws_get_context (wsi));
-    struct conn *conn = wsi ? lws_get_opaque_user_data (wsi) : NULL;
+    struct conn **slot = user, *conn = slot ? *slot : NULL;
 
     switch (reason) {
     case LWS_CALLBACK_ESTABLISHED:
-        return on_established (self, wsi);
+        return on_established (self, wsi, slot);
     case LWS_CALLBACK_RECEIVE:
         on_receive (conn, wsi, slice_of (in, len));
         return 0;
@@ -186,10 +193,15 @@ static int callback (struct lws *wsi, enum lws_callback_reasons reason, UNUSED v
         conn->last_rx = clock_now ();
         return 0;
     case LWS_CALLBACK_SERVER_WRITEABLE:
-        return conn ? on_writable (conn) : 0;
+        conn_mark_dirty (conn);
+        return 0;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
         clock_refresh ();
-        return on_peer_close (conn, in, len);
+        return on_peer_close (conn, wsi, in, len);
+    case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL:
+        if (conn)
+            on_fault (conn, wsi);
+        return 0;
     case LWS_CALLBACK_CLOSED:
         clock_refresh ();
         if (conn)
@@ -206,7 +218,8 @@ static int callback (struct lws *wsi, enum lws_callback_reasons reason, UNUSED v
 
 #define WS_PROTOCOL(protocol_name)                                                                           \
     {                                                                                                        \
-        .name = protocol_name, .callback = callback, .rx_buffer_size = RX_CHUNK, .tx_packet_size = TX_CHUNK  \
+        .name = protocol_name, .callback = callback, .per_session_data_size = sizeof (struct conn *),          \
+        .rx_buffer_size = RX_CHUNK, .tx_packet_size = TX_CHUNK                                               \
     }
 
 static const struct lws_protocols protocols[] = {

@@ -105,7 +105,7 @@ def test_secret_file(runtime, stack, tmp_path):
 def test_pem_file(runtime, stack, tmp_path):
     """RSA, PSS, EC and Ed25519 with public keys in one PEM file; a public key is no HMAC secret."""
     (tmp_path / "keys.pem").write_bytes(stack.keys.pem())
-    bridge = stack.bridge(runtime, jwt_secret=None, jwt_public_key_file=tmp_path / "keys.pem")
+    bridge = stack.bridge(runtime, jwt_secret=None, jwt_public_key_file=tmp_path / "keys.pem", max_connections_per_user=50)
     for alg in ASYMMETRIC:
         admitted(stack, {"Authorization": "Bearer " + stack.keys.token(alg=alg)})
     frame = refused(stack, {"Authorization": "Bearer " + stack.keys.token(alg="HS256")})
@@ -116,7 +116,7 @@ def test_pem_file(runtime, stack, tmp_path):
 def test_jwks_file(runtime, stack, tmp_path):
     """Every algorithm with a key set, with and without kid; an unknown kid is refused."""
     (tmp_path / "jwks.json").write_text(stack.keys.jwks())
-    stack.bridge(runtime, jwt_secret=None, jwks_file=tmp_path / "jwks.json")
+    stack.bridge(runtime, jwt_secret=None, jwks_file=tmp_path / "jwks.json", max_connections_per_user=50)
     for alg in HMAC + ASYMMETRIC:
         admitted(stack, {"Authorization": "Bearer " + stack.keys.token(alg=alg, kid=kid_of(alg))})
     admitted(stack, {"Authorization": "Bearer " + stack.keys.token(alg="EdDSA")})

@@ -101,15 +101,6 @@ def test_bad_token(runtime, stack, case, mode):
 
 
 @pytest.mark.parametrize("mode", ["close", "http"])
-def test_keys_unavailable(runtime, stack, mode):
-    """Without any key no token can be judged."""
-    bridge = stack.bridge(jwt_secret=None, auth_failure=mode, **runtime.options)
-    refuse(stack, mode, bearer(stack.keys.token()), "AUTH_KEYS_UNAVAILABLE")
-    assert bridge.metric("handshakes_total", result="auth_keys_unavailable") == 1
-    assert bridge.http("GET", "/readyz").status == 503
-
-
-@pytest.mark.parametrize("mode", ["close", "http"])
 def test_user_connection_limit(runtime, stack, mode):
     """One more than max-connections-per-user is refused; other users and a later try are not."""
     bridge = stack.bridge(runtime, auth_failure=mode, max_connections_per_user=2)

@@ -1,8 +1,12 @@
 """A runtime that sends rubbish: everything is dropped, counted and survived."""
+import contextlib
 import random
+import socket
+import threading
 
 import msgpack
 import pytest
+from harness import scaled, wait_until
 
 EMPTY = b"\x80"
 
@@ -149,3 +153,65 @@ def test_two_hellos(bridge, runtime, stack):
         runtime.send("HELLO", headers=headers)
     client.quiet(runtime)
     assert bridge.http("GET", "/readyz").status == 200
+
+
+def test_command_that_is_far_too_big(bridge, runtime, stack):
+    """A SEND of 32 MiB costs at worst the link, which comes back; the client stays."""
+    client = stack.connect("alice")
+    runtime.send("SEND", client.connection_id, "alice", {}, {"type": "private", "x": "x" * (32 << 20)})
+
+    wait_until(lambda: bridge.logs("LINK_DOWN") or bridge.total("runtime_commands_dropped_total"), what="its end")
+    bridge.wait_ready()
+    mark = runtime.mark()
+    client.send({"type": "user_message"})
+    runtime.wait_command("MESSAGE", since=mark)
+    assert client.closed is None
+
+
+class Impostor(threading.Thread):
+    """A TCP server at the runtime's address that is no ZeroMQ: answers everything with HTTP."""
+
+    def __init__(self, endpoint):
+        super().__init__(daemon=True)
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        self.listener = socket.create_server((host, int(port)))
+        self.met = threading.Event()
+
+    def run(self):
+        """Answer until the listener is shut down."""
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            with peer:
+                peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                peer.settimeout(1)
+                with contextlib.suppress(OSError):
+                    while peer.recv(4096):
+                        pass
+            self.met.set()
+
+    def stop(self):
+        """Free the address."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.join()
+
+
+def test_something_else_at_the_address(stack):
+    """A server that speaks no ZeroMQ at the runtime's addresses does no lasting harm: the runtime that comes there
+    later is found."""
+    endpoints = stack.endpoints("tcp")
+    impostors = [Impostor(endpoint) for endpoint in endpoints]
+    for impostor in impostors:
+        impostor.start()
+    bridge = stack.bridge(runtime_commands=">" + endpoints[0], runtime_events=">" + endpoints[1])
+    for impostor in impostors:
+        assert impostor.met.wait(scaled(10))
+        impostor.stop()
+    assert bridge.http("GET", "/readyz").status == 503
+    runtime = stack.runtime(endpoints=endpoints)
+    bridge.wait_ready(timeout=20)
+    runtime.wait_subscribed()
+    stack.connect("alice").quiet(runtime)

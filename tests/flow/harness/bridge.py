@@ -57,7 +57,7 @@ class Bridge:
         self.lines = []   # parsed log lines
         self.noise = []   # everything else on stderr
         self.text = []    # all of stderr, line by line
-        self._changed = threading.Condition()
+        self.changed = threading.Condition()  # told of every line
         self._ended = False  # by the test
         prefix = shlex.split(os.environ.get("AGENTBRIDGE_WRAP", "")) if wrap is None else wrap
         self._command = [*prefix, binary(), "serve", *flags(options)]
@@ -67,7 +67,7 @@ class Bridge:
 
     # life
 
-    def start(self):
+    def start(self, timeout=10):
         """Start and wait until both ports are open."""
         self.process = subprocess.Popen(self._command, env=self._env, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -75,7 +75,7 @@ class Bridge:
         self._reader.start()
         if self.json_logs:
             for listener in ("public", "admin"):
-                self.ports[listener] = self.wait_log("LISTENING", listener=listener)["port"]
+                self.ports[listener] = self.wait_log("LISTENING", timeout, listener=listener)["port"]
         return self
 
     def signal(self, number):
@@ -123,15 +123,15 @@ class Bridge:
     def _read(self):
         for raw in self.process.stderr:
             line = raw.decode("utf-8", "replace").rstrip("\n")
-            with self._changed:
+            with self.changed:
                 self.text.append(line)
                 try:
                     self.lines.append(dict(json.loads(line)))
                 except ValueError:
                     self.noise.append(line)
-                self._changed.notify_all()
-        with self._changed:
-            self._changed.notify_all()
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
 
     def logs(self, log_id, **fields):
         """The lines with this id and these fields so far."""
@@ -140,8 +140,8 @@ class Bridge:
 
     def wait_log(self, log_id, timeout=10, **fields):
         """The first such line, as soon as it is there."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.logs(log_id, **fields) or self._dead(), scaled(timeout))
+        with self.changed:
+            self.changed.wait_for(lambda: self.logs(log_id, **fields) or self._dead(), scaled(timeout))
         found = self.logs(log_id, **fields)
         assert found, f"no log line {log_id} {fields}; {self.tail()}"
         return found[0]

@@ -52,12 +52,13 @@ class Client:
 
     # life
 
-    async def open_async(self):
-        """The handshake alone."""
+    async def open_async(self, reader=True):
+        """The handshake alone; without `reader` the caller takes the frames from `socket`."""
         self.socket = await websockets.connect(
             self._url, extra_headers=self._headers, compression=None, ping_interval=None, max_size=None, max_queue=None,
             open_timeout=scaled(20), close_timeout=scaled(2), **self._options)
-        asyncio.ensure_future(self._read())
+        if reader:
+            asyncio.ensure_future(self._read())
         return self
 
     def open(self):
@@ -68,6 +69,10 @@ class Client:
         """Wait for the first frame, which has to be connection_established."""
         self.established = self.recv_type("connection_established")
         return self
+
+    async def first_frame(self):
+        """For coroutines of their own: the first frame, decoded."""
+        return json.loads(await asyncio.wait_for(self.socket.recv(), scaled(20)))
 
     async def _read(self):
         try:
@@ -166,8 +171,8 @@ class Client:
         assert self.recv_type("sentinel")["number"] == number
 
 
-async def _gather(coroutines, at_once=40):
-    """Run many, some at once."""
+async def gather(coroutines, at_once=40):
+    """Run many, some at once; an exception stands in the place of its result."""
     gate = asyncio.Semaphore(at_once)
 
     async def one(coroutine):
@@ -178,7 +183,7 @@ async def _gather(coroutines, at_once=40):
 
 def connect_many(clients, timeout=60):
     """Open and establish many at once."""
-    for result in LOOP.run(_gather([client.open_async() for client in clients]), timeout):
+    for result in LOOP.run(gather([client.open_async() for client in clients]), timeout):
         if isinstance(result, BaseException):
             raise result
     for client in clients:
@@ -188,4 +193,4 @@ def connect_many(clients, timeout=60):
 
 def close_many(clients, timeout=60):
     """Close many at once; their state does not matter."""
-    LOOP.run(_gather([client.close_async() for client in clients]), timeout)
+    LOOP.run(gather([client.close_async() for client in clients]), timeout)

@@ -26,7 +26,7 @@ static struct keys *parse (const char *jwks)
     buf_init (&skipped, 0);
     struct keys *keys = keys_parse_jwks (slice_str (jwks), "", &error, &skipped);
     if (!keys || skipped.n)
-        fail_msg ("%.*s%.*s", (int)error.n, (char *)error.p, (int)skipped.n, (char *)skipped.p);
+        fail_msg ("%.*s%.*s", (int) error.n, (char *) error.p, (int) skipped.n, (char *) skipped.p);
     buf_fini (&error);
     buf_fini (&skipped);
     return keys;
@@ -34,7 +34,7 @@ static struct keys *parse (const char *jwks)
 
 static int set_up (void **state)
 {
-    (void)state;
+    (void) state;
     rsa = make_rsa (2048);
     ec[0] = make_ec ("P-256");
     ec[1] = make_ec ("P-384");
@@ -55,7 +55,7 @@ static int set_up (void **state)
 
 static int tear_down (void **state)
 {
-    (void)state;
+    (void) state;
     keys_destroy (&everything);
     keys_destroy (&only_hmac);
     EVP_PKEY_free (rsa);
@@ -83,8 +83,8 @@ static void expect_slice (const struct keys *keys, const struct jwt_rules *rules
     struct jwt_result result;
     jwt_verify (&result, keys, rules, token, NOW);
     if (result.error != error || strcmp (result.check, check) != 0)
-        fail_msg ("%.*s\n  %s: %s, wanted %s: %s", (int)token.n, token.p, code_name (result.error),
-                  result.check, code_name (error), check);
+        fail_msg ("%.*s\n  %s: %s, wanted %s: %s", (int) token.n, token.p, code_name (result.error), result.check,
+                  code_name (error), check);
     assert_true ((result.error == ERROR_NONE) == (result.user != NULL));
     assert_true ((result.error == ERROR_NONE) == (result.claims != NULL));
     jwt_result_fini (&result);

@@ -38,7 +38,7 @@ UNUSED static char *b64 (struct slice bytes)
 {
     char *out = calloc (1, bytes.n / 3 * 4 + 5);
     CHECK (out);
-    EVP_EncodeBlock ((unsigned char *)out, (const unsigned char *)bytes.p, (int)bytes.n);
+    EVP_EncodeBlock ((unsigned char *) out, (const unsigned char *) bytes.p, (int) bytes.n);
     return out;
 }
 
@@ -80,7 +80,7 @@ UNUSED static char *number (EVP_PKEY *pkey, const char *param, int size)
     int n = BN_num_bytes (bn) > size ? BN_num_bytes (bn) : size;
     CHECK (BN_bn2binpad (bn, bytes, n) == n);
     BN_free (bn);
-    return b64url (slice_of (bytes, (size_t)n));
+    return b64url (slice_of (bytes, (size_t) n));
 }
 
 UNUSED static char *jwk_rsa (EVP_PKEY *pkey, const char *more)
@@ -129,7 +129,7 @@ UNUSED static char *pem_public (EVP_PKEY *pkey)
     BIO *bio = BIO_new (BIO_s_mem ());
     CHECK (bio && PEM_write_bio_PUBKEY (bio, pkey));
     long n = BIO_get_mem_data (bio, &p);
-    char *out = strndup (p, (size_t)n);
+    char *out = strndup (p, (size_t) n);
     BIO_free (bio);
     return out;
 }
@@ -140,7 +140,7 @@ UNUSED static char *pem_private (EVP_PKEY *pkey)
     BIO *bio = BIO_new (BIO_s_mem ());
     CHECK (bio && PEM_write_bio_PrivateKey (bio, pkey, NULL, NULL, 0, NULL, NULL));
     long n = BIO_get_mem_data (bio, &p);
-    char *out = strndup (p, (size_t)n);
+    char *out = strndup (p, (size_t) n);
     BIO_free (bio);
     return out;
 }
@@ -150,14 +150,13 @@ UNUSED static char *make_file (struct slice content)
 {
     char *path = text ("/tmp/test_jwt_XXXXXX");
     int fd = mkstemp (path);
-    CHECK (fd >= 0 && write (fd, content.p, content.n) == (ssize_t)content.n);
+    CHECK (fd >= 0 && write (fd, content.p, content.n) == (ssize_t) content.n);
     close (fd);
     return path;
 }
 
 /* The signature as OpenSSL gives it (ECDSA: DER). `salt` is that of PSS. */
-UNUSED static struct slice sign_plain (EVP_PKEY *pkey, enum jwt_alg alg, const EVP_MD *md, int salt,
-                                       struct slice what)
+UNUSED static struct slice sign_plain (EVP_PKEY *pkey, enum jwt_alg alg, const EVP_MD *md, int salt, struct slice what)
 {
     EVP_PKEY_CTX *pctx = NULL;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new ();
@@ -167,7 +166,7 @@ UNUSED static struct slice sign_plain (EVP_PKEY *pkey, enum jwt_alg alg, const E
     if (alg >= JWT_PS256 && alg <= JWT_PS512)
         CHECK (EVP_PKEY_CTX_set_rsa_padding (pctx, RSA_PKCS1_PSS_PADDING) > 0 &&
                EVP_PKEY_CTX_set_rsa_pss_saltlen (pctx, salt) > 0);
-    CHECK (EVP_DigestSign (ctx, out, &n, (const unsigned char *)what.p, what.n) == 1);
+    CHECK (EVP_DigestSign (ctx, out, &n, (const unsigned char *) what.p, what.n) == 1);
     EVP_MD_CTX_free (ctx);
     return slice_of (out, n);
 }
@@ -175,13 +174,13 @@ UNUSED static struct slice sign_plain (EVP_PKEY *pkey, enum jwt_alg alg, const E
 /* DER to r || s. */
 UNUSED static struct slice raw_ecdsa (struct slice der, int half)
 {
-    const unsigned char *p = (const unsigned char *)der.p;
-    ECDSA_SIG *sig = d2i_ECDSA_SIG (NULL, &p, (long)der.n);
-    unsigned char *out = malloc ((size_t)half * 2);
+    const unsigned char *p = (const unsigned char *) der.p;
+    ECDSA_SIG *sig = d2i_ECDSA_SIG (NULL, &p, (long) der.n);
+    unsigned char *out = malloc ((size_t) half * 2);
     CHECK (sig && out && BN_bn2binpad (ECDSA_SIG_get0_r (sig), out, half) == half &&
            BN_bn2binpad (ECDSA_SIG_get0_s (sig), out + half, half) == half);
     ECDSA_SIG_free (sig);
-    return slice_of (out, (size_t)half * 2);
+    return slice_of (out, (size_t) half * 2);
 }
 
 /* The signature as a JWS wants it, allocated. HMAC takes `secret`, all else `pkey`. */
@@ -191,14 +190,14 @@ UNUSED static struct slice sign_jws (EVP_PKEY *pkey, struct slice secret, enum j
     if (alg <= JWT_HS512) {
         unsigned n = EVP_MAX_MD_SIZE;
         unsigned char *out = malloc (n);
-        CHECK (out && HMAC (md, secret.p, (int)secret.n, (const unsigned char *)what.p, what.n, out, &n));
+        CHECK (out && HMAC (md, secret.p, (int) secret.n, (const unsigned char *) what.p, what.n, out, &n));
         return slice_of (out, n);
     }
     struct slice plain = sign_plain (pkey, alg, md, RSA_PSS_SALTLEN_DIGEST, what);
     if (alg < JWT_ES256 || alg > JWT_ES512)
         return plain;
     struct slice raw = raw_ecdsa (plain, (EVP_PKEY_get_bits (pkey) + 7) / 8);
-    free ((char *)plain.p);
+    free ((char *) plain.p);
     return raw;
 }
 
@@ -220,7 +219,7 @@ UNUSED static char *join_signature (char *input, struct slice signature)
     char *out = text ("%s.%s", input, s);
     free (s);
     free (input);
-    free ((char *)signature.p);
+    free ((char *) signature.p);
     return out;
 }
 

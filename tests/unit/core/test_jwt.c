@@ -4,7 +4,7 @@
 
 static void test_unknown_algorithms (void **state)
 {
-    (void)state;
+    (void) state;
     static const char *const algs[] = {"none",   "None",    "NONE",  "nOnE",    "none ",    " none",  "",
                                        "hs256",  "HS256 ",  "HS1",   "HS2560",  "RS1",      "ES256K", "eddsa",
                                        "EdDSA ", "Ed25519", "Ed448", "A128GCM", "RSA-OAEP", "dir"};
@@ -20,14 +20,14 @@ static void test_unknown_algorithms (void **state)
 
 static void test_none_served (void **state)
 {
-    (void)state;
+    (void) state;
     for (int alg = JWT_RS256; alg < JWT_ALG_COUNT; alg++)
-        expect (only_hmac, token_of ((enum jwt_alg)alg), ERROR_VALIDATION_FAILED, "algorithm");
+        expect (only_hmac, token_of ((enum jwt_alg) alg), ERROR_VALIDATION_FAILED, "algorithm");
 }
 
 static void test_no_keys (void **state)
 {
-    (void)state;
+    (void) state;
     struct keys empty = {0};
     expect (&empty, token_of (JWT_HS256), ERROR_AUTH_KEYS_UNAVAILABLE, "key");
     expect (NULL, token_of (JWT_HS256), ERROR_AUTH_KEYS_UNAVAILABLE, "key");
@@ -36,7 +36,7 @@ static void test_no_keys (void **state)
 
 static void test_public_key_as_hmac_secret (void **state)
 {
-    (void)state;
+    (void) state;
     char *pem = pem_public (rsa);
     char *jwk = jwk_rsa (rsa, "");
     char *jwks = text ("{\"keys\":[%s]}", jwk);
@@ -45,8 +45,8 @@ static void test_public_key_as_hmac_secret (void **state)
                               slice_str (jwk), slice_str (jwks),
                               slice_str (""),  SLICE ("\0")};
     for (size_t i = 0; i < COUNT_OF (secrets); i++) {
-        expect (only_rsa, make_token_of (NULL, secrets[i], JWT_HS256, HS, slice_str (PAYLOAD)),
-                ERROR_VALIDATION_FAILED, "algorithm");
+        expect (only_rsa, make_token_of (NULL, secrets[i], JWT_HS256, HS, slice_str (PAYLOAD)), ERROR_VALIDATION_FAILED,
+                "algorithm");
         expect (everything, make_token_of (NULL, secrets[i], JWT_HS256, HS, slice_str (PAYLOAD)),
                 ERROR_VALIDATION_FAILED, "signature");
     }
@@ -60,7 +60,7 @@ static void test_public_key_as_hmac_secret (void **state)
 
 static void test_malformed_tokens (void **state)
 {
-    (void)state;
+    (void) state;
     static const char *const tokens[] = {
         "",
         ".",
@@ -107,7 +107,7 @@ static void test_malformed_tokens (void **state)
 
 static void test_nul_in_token (void **state)
 {
-    (void)state;
+    (void) state;
     char *token = token_of (JWT_HS256);
     size_t n = strlen (token);
     expect_slice (everything, &plain_rules, slice_of (token, n + 1), ERROR_JWT_FORMAT_INVALID, "format");
@@ -128,7 +128,7 @@ static char *padded_token (size_t fill)
 
 static void test_size_limit (void **state)
 {
-    (void)state;
+    (void) state;
     size_t fill = 16 * 1024 * 3 / 4;
     char *token = padded_token (fill);
     for (; strlen (token) > 16 * 1024; token = padded_token (--fill))
@@ -193,7 +193,7 @@ static const struct {
 
 static void test_headers (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (headers); i++) {
         if (headers[i].good)
             expect (everything, make_token (headers[i].header, PAYLOAD), ERROR_NONE, "");
@@ -205,7 +205,7 @@ static void test_headers (void **state)
 /* The attacker's own key in the header, and signed with it. */
 static void test_embedded_key (void **state)
 {
-    (void)state;
+    (void) state;
     EVP_PKEY *own = make_ec ("P-256");
     char *jwk = jwk_ec (own, "");
     char *header = text ("{\"alg\":\"ES256\",\"jwk\":%s}", jwk);
@@ -224,7 +224,7 @@ static void test_embedded_key (void **state)
 
 static void test_kid_tricks (void **state)
 {
-    (void)state;
+    (void) state;
     char *a = jwk_oct (SLICE (SECRET), ",\"kid\":\"a\"");
     char *jwks = text ("{\"keys\":[%s]}", a);
     struct keys *keys = parse (jwks);
@@ -263,8 +263,7 @@ static void test_kid_tricks (void **state)
 
 static char *kid_token (const char *secret, const char *kid)
 {
-    char *header =
-        text ("{\"alg\":\"HS256\"%s%s%s}", kid ? ",\"kid\":\"" : "", kid ? kid : "", kid ? "\"" : "");
+    char *header = text ("{\"alg\":\"HS256\"%s%s%s}", kid ? ",\"kid\":\"" : "", kid ? kid : "", kid ? "\"" : "");
     char *token = make_token_of (NULL, slice_str (secret), JWT_HS256, header, slice_str (PAYLOAD));
     free (header);
     return token;
@@ -273,7 +272,7 @@ static char *kid_token (const char *secret, const char *kid)
 /* Two keys share a kid, one has another and one has none. */
 static void test_kid_selects (void **state)
 {
-    (void)state;
+    (void) state;
     static const char *const s[] = {"1-3456789abcdef0123456789abcdef__", "2-3456789abcdef0123456789abcdef__",
                                     "3-3456789abcdef0123456789abcdef__", "4-3456789abcdef0123456789abcdef__"};
     static const char *const more[] = {",\"kid\":\"x\"", ",\"kid\":\"x\"", ",\"kid\":\"y\"", ""};
@@ -302,7 +301,7 @@ static void test_kid_selects (void **state)
 /* The kid of an RSA key does not help a token of another algorithm. */
 static void test_kid_of_other_type (void **state)
 {
-    (void)state;
+    (void) state;
     char *a = jwk_rsa (rsa, ",\"kid\":\"r\"");
     char *b = jwk_oct (SLICE (SECRET), ",\"kid\":\"h\"");
     char *jwks = text ("{\"keys\":[%s,%s]}", a, b);
@@ -341,7 +340,7 @@ static void run_claims (const struct claims_row *rows, size_t n, const struct jw
 
 static void test_times (void **state)
 {
-    (void)state;
+    (void) state;
     static const struct claims_row rows[] = {
         {"{\"sub\":\"a\"}", FORMAT, "claims: exp"},
         {"{\"sub\":\"a\",\"exp\":\"1700000600\"}", FORMAT, "claims: exp"},
@@ -382,7 +381,7 @@ static void test_times (void **state)
 
 static void test_times_relaxed (void **state)
 {
-    (void)state;
+    (void) state;
     static const struct claims_row rows[] = {
         {"{\"sub\":\"a\"}", GOOD, ""},
         {"{\"sub\":\"a\",\"exp\":\"1700000600\"}", FORMAT, "claims: exp"},
@@ -398,7 +397,7 @@ static void test_times_relaxed (void **state)
 
 static void test_not_an_object (void **state)
 {
-    (void)state;
+    (void) state;
     static const struct claims_row rows[] = {
         {"", FORMAT, "claims"},
         {"[]", FORMAT, "claims"},
@@ -412,6 +411,7 @@ static void test_not_an_object (void **state)
         {"{\"sub\":\"a\",\"s\\u0075b\":\"b\",\"exp\":1700000600}", FORMAT, "claims"},
         {"{\"sub\":\"a\",\"x\":{\"y\":1,\"y\":2},\"exp\":1700000600}", FORMAT, "claims"},
         {"{\"sub\":\"a\",\"sub\":\"b\",\"exp\":99999999999999999999}", FORMAT, "claims"},
+        {"{\"exp\":99999999999999999999,\"sub\":\"a\",\"sub\":\"b\"}", FORMAT, "claims"},
         {"{\"sub\":\"a\\u0000b\",\"exp\":1700000600}", FORMAT, "claims"},
         {"{\"sub\":\"a\\ud800\",\"exp\":1700000600}", FORMAT, "claims"},
         {"{\"sub\":\"a\xff\",\"exp\":1700000600}", FORMAT, "claims"},
@@ -430,7 +430,7 @@ static void test_not_an_object (void **state)
 /* A whole token as the payload, and nesting that could exhaust a stack. */
 static void test_nested (void **state)
 {
-    (void)state;
+    (void) state;
     char *inner = make_token (HS, PAYLOAD);
     expect (everything, make_token ("{\"alg\":\"HS256\",\"cty\":\"JWT\"}", inner), FORMAT, "claims");
     free (inner);
@@ -442,7 +442,7 @@ static void test_nested (void **state)
 
 static void test_issuer_and_audience (void **state)
 {
-    (void)state;
+    (void) state;
 #define T "\"sub\":\"a\",\"exp\":1700000600"
     static const struct claims_row rows[] = {
         {"{" T ",\"iss\":\"us\",\"aud\":\"bridge\"}", GOOD, ""},
@@ -478,7 +478,7 @@ static void test_issuer_and_audience (void **state)
 
 static void test_user_claim (void **state)
 {
-    (void)state;
+    (void) state;
 #define E ",\"exp\":1700000600}"
     static const struct claims_row rows[] = {
         {"{\"exp\":1700000600}", NO_USER, "claims: user"},
@@ -513,7 +513,7 @@ static void test_user_claim (void **state)
 
 static void test_user_length (void **state)
 {
-    (void)state;
+    (void) state;
     for (int n = 127; n <= 129; n++) {
         char *payload = text ("{\"sub\":\"%0*d\",\"exp\":1700000600}", n, 7);
         if (n <= 128)
@@ -527,22 +527,20 @@ static void test_user_length (void **state)
 /* Nothing of the claims may be told before the signature is good. */
 static void test_order_of_checks (void **state)
 {
-    (void)state;
-    static const char *const payloads[] = {"{\"sub\":\"a\",\"exp\":1}", "{\"exp\":1700000600}", "[]",
-                                           "garbage", ""};
+    (void) state;
+    static const char *const payloads[] = {"{\"sub\":\"a\",\"exp\":1}", "{\"exp\":1700000600}", "[]", "garbage", ""};
     for (size_t i = 0; i < COUNT_OF (payloads); i++) {
         struct slice payload = slice_str (payloads[i]);
-        expect (everything, make_token_of (NULL, SLICE ("wrong"), JWT_HS256, HS, payload), FAILED,
-                "signature");
-        expect (only_hmac, make_token_of (NULL, SLICE ("wrong"), JWT_HS256, "{\"alg\":\"RS256\"}", payload),
-                FAILED, "algorithm");
+        expect (everything, make_token_of (NULL, SLICE ("wrong"), JWT_HS256, HS, payload), FAILED, "signature");
+        expect (only_hmac, make_token_of (NULL, SLICE ("wrong"), JWT_HS256, "{\"alg\":\"RS256\"}", payload), FAILED,
+                "algorithm");
     }
     expect (only_hmac, make_token ("{\"alg\":\"none\",\"crit\":[]}", PAYLOAD), FORMAT, "format");
 }
 
 static void test_result (void **state)
 {
-    (void)state;
+    (void) state;
     static const struct {
         const char *exp;
         int64_t expires;
@@ -570,7 +568,7 @@ static void test_result (void **state)
 
 static void test_sign (void **state)
 {
-    (void)state;
+    (void) state;
     json_t *claims = json_loads (PAYLOAD, 0, NULL);
     char *token = jwt_sign_hs256 (claims, SLICE (SECRET));
     char *same = make_token (HS, PAYLOAD);
@@ -583,14 +581,13 @@ static void test_sign (void **state)
 /* RFC 7515 appendix A.1. */
 static void test_rfc7515 (void **state)
 {
-    (void)state;
-    struct keys *keys =
-        parse ("{\"keys\":[{\"kty\":\"oct\",\"k\":\"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-"
-               "1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow\"}]}");
-    struct slice token = SLICE (
-        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."
-        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
-        "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+    (void) state;
+    struct keys *keys = parse ("{\"keys\":[{\"kty\":\"oct\",\"k\":\"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-"
+                               "1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow\"}]}");
+    struct slice token =
+        SLICE ("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."
+               "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
+               "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     struct jwt_rules rules = {.user_claim = "iss", .require_exp = true};
     struct jwt_result result;
     jwt_verify (&result, keys, &rules, token, 1300819379.0);
@@ -604,20 +601,19 @@ static void test_rfc7515 (void **state)
 /* RFC 8037 appendix A.4: the key and the signature; the payload is no JSON. */
 static void test_rfc8037 (void **state)
 {
-    (void)state;
+    (void) state;
     struct keys *keys = parse ("{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_"
                                "7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}");
-    expect_slice (
-        keys, &plain_rules,
-        SLICE ("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-"
-               "09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"),
-        FORMAT, "claims");
+    expect_slice (keys, &plain_rules,
+                  SLICE ("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-"
+                         "09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"),
+                  FORMAT, "claims");
     keys_destroy (&keys);
 }
 
 static void test_base64url (void **state)
 {
-    (void)state;
+    (void) state;
     static const struct {
         const char *text;
         const char *bytes; /* NULL: refused */
@@ -644,10 +640,10 @@ static void test_base64url (void **state)
 /* Every length and every byte goes there and back; OpenSSL is the other side. */
 static void test_base64url_all (void **state)
 {
-    (void)state;
+    (void) state;
     unsigned char bytes[256];
     for (size_t i = 0; i < sizeof bytes; i++)
-        bytes[i] = (unsigned char)(i * 7 + 3);
+        bytes[i] = (unsigned char) (i * 7 + 3);
     for (size_t length = 0; length <= sizeof bytes; length++) {
         size_t n;
         char *encoded = b64url (slice_of (bytes, length));

@@ -18,7 +18,7 @@ static struct buf error, skipped;
 
 static int set_up (void **state)
 {
-    (void)state;
+    (void) state;
     rsa = make_rsa (2048);
     weak_rsa = make_rsa (1024);
     p256 = make_ec ("P-256");
@@ -30,7 +30,7 @@ static int set_up (void **state)
 
 static int tear_down (void **state)
 {
-    (void)state;
+    (void) state;
     EVP_PKEY *all[] = {rsa, weak_rsa, p256, p384, p521, ed};
     for (size_t i = 0; i < COUNT_OF (all); i++)
         EVP_PKEY_free (all[i]);
@@ -44,9 +44,9 @@ static void expect_text (struct buf *got, const char *wanted)
 {
     size_t n = strlen (wanted);
     buf_putc (got, '\0');
-    if (n && wanted[n - 1] == '*' && strlen ((char *)got->p) >= n && got->p[n - 1] >= '0')
+    if (n && wanted[n - 1] == '*' && strlen ((char *) got->p) >= n && got->p[n - 1] >= '0')
         got->p[n - 1] = '*', got->p[n] = '\0';
-    assert_string_equal ((char *)got->p, wanted);
+    assert_string_equal ((char *) got->p, wanted);
 }
 
 static struct keys *parse (const char *jwks, const char *algorithms)
@@ -72,7 +72,7 @@ static void expect_fault (const struct keys_sources *sources, const char *path, 
 {
     assert_null (load (sources));
     const char *mark = strstr (wanted, "%s");
-    char *line = mark ? text ("%.*s%s%s", (int)(mark - wanted), wanted, path, mark + 2) : strdup (wanted);
+    char *line = mark ? text ("%.*s%s%s", (int) (mark - wanted), wanted, path, mark + 2) : strdup (wanted);
     expect_text (&error, line);
     free (line);
 }
@@ -109,7 +109,7 @@ static void expect_skipped (char *jwk, const char *why)
 
 static void test_jwk_algorithms (void **state)
 {
-    (void)state;
+    (void) state;
     expect_good (jwk_oct (SLICE (SECRET), ""), ALL_HMAC);
     expect_good (jwk_oct (SLICE (SECRET), ",\"alg\":\"HS384\""), BIT (JWT_HS384));
     expect_good (jwk_rsa (rsa, ""), ALL_RSA);
@@ -124,7 +124,7 @@ static void test_jwk_algorithms (void **state)
 
 static void test_jwk_alg_does_not_fit (void **state)
 {
-    (void)state;
+    (void) state;
     static const char why[] = "alg is unknown or does not fit the key";
     expect_skipped (jwk_rsa (rsa, ",\"alg\":\"HS256\""), why);
     expect_skipped (jwk_rsa (rsa, ",\"alg\":\"ES256\""), why);
@@ -140,7 +140,7 @@ static void test_jwk_alg_does_not_fit (void **state)
 
 static void test_jwk_purpose (void **state)
 {
-    (void)state;
+    (void) state;
     expect_good (jwk_ed25519 (ed, ",\"use\":\"sig\""), BIT (JWT_EdDSA));
     expect_good (jwk_ed25519 (ed, ",\"key_ops\":[\"verify\"]"), BIT (JWT_EdDSA));
     expect_good (jwk_ed25519 (ed, ",\"use\":\"sig\",\"key_ops\":[\"sign\",\"verify\"]"), BIT (JWT_EdDSA));
@@ -158,7 +158,7 @@ static void test_jwk_purpose (void **state)
 
 static void test_jwk_private (void **state)
 {
-    (void)state;
+    (void) state;
     expect_skipped (jwk_ed25519 (ed, ",\"d\":\"AAAA\""), "private key");
     expect_skipped (jwk_ec (p256, ",\"d\":\"AAAA\""), "private key");
     expect_skipped (jwk_rsa (rsa, ",\"d\":\"AQAB\",\"p\":\"AQAB\",\"q\":\"AQAB\""), "private key");
@@ -169,9 +169,8 @@ static void test_jwk_private (void **state)
 
 static void test_jwk_shape (void **state)
 {
-    (void)state;
-    static const char kty[] = "kty must be RSA, EC, OKP or oct",
-                      broken[] = "a member is missing or is no base64url";
+    (void) state;
+    static const char kty[] = "kty must be RSA, EC, OKP or oct", broken[] = "a member is missing or is no base64url";
     static const char *const rows[][2] = {
         {"{}", kty},
         {"{\"kty\":\"rsa\"}", kty},
@@ -189,8 +188,7 @@ static void test_jwk_shape (void **state)
         {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAA\"}", broken},
         {"{\"kty\":\"EC\",\"x\":\"AAAA\",\"y\":\"AAAA\"}", broken},
         {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAA\",\"y\":\"AAAA\"}", "the public key is not valid"},
-        {"{\"kty\":\"EC\",\"crv\":\"secp256k1\",\"x\":\"AAAA\",\"y\":\"AAAA\"}",
-         "the public key is not valid"},
+        {"{\"kty\":\"EC\",\"crv\":\"secp256k1\",\"x\":\"AAAA\",\"y\":\"AAAA\"}", "the public key is not valid"},
         {"{\"kty\":\"OKP\",\"crv\":\"X25519\",\"x\":\"AAAA\"}", "crv of an OKP key must be Ed25519"},
         {"{\"kty\":\"OKP\",\"crv\":\"Ed448\",\"x\":\"AAAA\"}", "crv of an OKP key must be Ed25519"},
         {"{\"kty\":\"OKP\",\"x\":\"AAAA\"}", "crv of an OKP key must be Ed25519"},
@@ -211,9 +209,8 @@ static void test_jwk_shape (void **state)
 static char *rsa_jwk_of (const BIGNUM *n, const BIGNUM *e)
 {
     unsigned char bytes[4096];
-    char *n64 = b64url (slice_of (bytes, (size_t)BN_bn2bin (n, bytes)));
-    char *e64 =
-        b64url (slice_of (bytes, (size_t)BN_bn2binpad (e, bytes, BN_num_bytes (e) ? BN_num_bytes (e) : 1)));
+    char *n64 = b64url (slice_of (bytes, (size_t) BN_bn2bin (n, bytes)));
+    char *e64 = b64url (slice_of (bytes, (size_t) BN_bn2binpad (e, bytes, BN_num_bytes (e) ? BN_num_bytes (e) : 1)));
     char *jwk = text ("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}", n64, e64);
     free (n64);
     free (e64);
@@ -222,7 +219,7 @@ static char *rsa_jwk_of (const BIGNUM *n, const BIGNUM *e)
 
 static void test_rsa_exponent (void **state)
 {
-    (void)state;
+    (void) state;
     static const char why[] = "RSA exponent must be odd and greater than 1";
     static const BN_ULONG odd[] = {3, 5, 17, 65537, 4294967297}, bad[] = {0, 1, 2, 4, 65536};
     BIGNUM *n = NULL, *e = BN_new ();
@@ -252,7 +249,7 @@ static void expect_rsa_modulus (const BIGNUM *n, const char *why)
 
 static void test_rsa_size (void **state)
 {
-    (void)state;
+    (void) state;
     static const char size[] = "RSA key must have 2048 to 8192 bits";
     expect_skipped (jwk_rsa (weak_rsa, ""), size);
     BIGNUM *n = NULL;
@@ -271,7 +268,7 @@ static void test_rsa_size (void **state)
 
 static void test_rsa_modulus (void **state)
 {
-    (void)state;
+    (void) state;
     static const char why[] = "RSA modulus is not sound";
     BIGNUM *n = NULL, *prime = BN_new ();
     CHECK (EVP_PKEY_get_bn_param (rsa, OSSL_PKEY_PARAM_RSA_N, &n));
@@ -293,7 +290,7 @@ static void test_rsa_modulus (void **state)
 
 static void test_ec_point (void **state)
 {
-    (void)state;
+    (void) state;
     char nothing[32] = {0};
     char *zeros = b64url (slice_of (nothing, sizeof nothing));
     char *x = number (p256, OSSL_PKEY_PARAM_EC_PUB_X, 32), *y = number (p256, OSSL_PKEY_PARAM_EC_PUB_Y, 32);
@@ -331,9 +328,8 @@ static void expect_ed_point (const char *hex, const char *why)
 
 static void test_ed25519_point (void **state)
 {
-    (void)state;
-    static const char small[] = "Ed25519 point has a small order",
-                      off[] = "Ed25519 point is not on the curve";
+    (void) state;
+    static const char small[] = "Ed25519 point has a small order", off[] = "Ed25519 point is not on the curve";
     static const char *const rows[][2] = {
         {"0000000000000000000000000000000000000000000000000000000000000000", small},
         {"0100000000000000000000000000000000000000000000000000000000000000", small},
@@ -363,7 +359,7 @@ static void test_ed25519_point (void **state)
 
 static void test_jwks_mixed (void **state)
 {
-    (void)state;
+    (void) state;
     char *a = jwk_rsa (rsa, ",\"kid\":\"a\",\"use\":\"sig\",\"alg\":\"RS256\",\"x5t\":\"x\"");
     char *b = jwk_rsa (weak_rsa, ",\"kid\":\"b\"");
     char *c = jwk_ec (p256, ",\"kid\":\"bad\\nline\",\"use\":\"enc\"");
@@ -392,7 +388,7 @@ static void test_jwks_mixed (void **state)
 
 static void test_jwks_shape (void **state)
 {
-    (void)state;
+    (void) state;
     static const char set[] = "jwks: not a JSON Web Key Set: no array `keys`";
     static const char *const rows[][2] = {
         {"{}", set},
@@ -420,15 +416,15 @@ static void test_jwks_shape (void **state)
 
 static void test_jwks_too_many (void **state)
 {
-    (void)state;
+    (void) state;
     struct buf jwks;
     char *jwk = jwk_oct (SLICE (SECRET), "");
     buf_init (&jwks, 0);
     buf_printf (&jwks, "{\"keys\":[%s", jwk);
     for (int i = 1; i < 256; i++)
         buf_printf (&jwks, ",%s", jwk);
-    char *good = text ("%.*s]}", (int)jwks.n, (char *)jwks.p);
-    char *bad = text ("%.*s,%s]}", (int)jwks.n, (char *)jwks.p, jwk);
+    char *good = text ("%.*s]}", (int) jwks.n, (char *) jwks.p);
+    char *bad = text ("%.*s,%s]}", (int) jwks.n, (char *) jwks.p, jwk);
     struct keys *keys = parse (good, "");
     assert_int_equal (keys->n, 256);
     keys_destroy (&keys);
@@ -442,7 +438,7 @@ static void test_jwks_too_many (void **state)
 
 static void test_algorithm_list (void **state)
 {
-    (void)state;
+    (void) state;
     static const char *const bad[][2] = {{"none", "none"},
                                          {"HS256,none", "none"},
                                          {"HS256,", ""},
@@ -453,15 +449,15 @@ static void test_algorithm_list (void **state)
                                          {"HS256, foo ,ES256", "foo"}};
     for (size_t i = 0; i < COUNT_OF (bad); i++) {
         assert_null (parse ("{\"keys\":[]}", bad[i][0]));
-        char *line = text (
-            "jwt-algorithms: %s: must be of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, "
-            "ES256, ES384, ES512, EdDSA",
-            bad[i][1]);
+        char *line =
+            text ("jwt-algorithms: %s: must be of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, "
+                  "ES256, ES384, ES512, EdDSA",
+                  bad[i][1]);
         expect_text (&error, line);
         free (line);
     }
     for (int i = 0; i < JWT_ALG_COUNT; i++)
-        assert_int_equal (jwt_alg_of (slice_str (jwt_alg_name ((enum jwt_alg)i))), i);
+        assert_int_equal (jwt_alg_of (slice_str (jwt_alg_name ((enum jwt_alg) i))), i);
     assert_int_equal (jwt_alg_of (SLICE ("none")), -1);
     assert_int_equal (jwt_alg_of (SLICE ("")), -1);
     assert_int_equal (jwt_alg_of (SLICE ("HS256\0")), -1);
@@ -471,7 +467,7 @@ static void test_algorithm_list (void **state)
 
 static void test_no_source (void **state)
 {
-    (void)state;
+    (void) state;
     struct keys *keys = load (&(struct keys_sources){.secret = "", .jwks_file = "", .production = true});
     assert_non_null (keys);
     assert_int_equal (keys->n, 0);
@@ -480,7 +476,7 @@ static void test_no_source (void **state)
 
 static void test_secret (void **state)
 {
-    (void)state;
+    (void) state;
     struct keys *keys = load (&(struct keys_sources){.secret = SECRET, .production = true});
     assert_int_equal (keys->n, 1);
     assert_int_equal (keys->algorithms, ALL_HMAC);
@@ -491,8 +487,7 @@ static void test_secret (void **state)
     keys = load (&(struct keys_sources){.secret = "short", .algorithms = "HS512,RS256"});
     assert_int_equal (keys->algorithms, BIT (JWT_HS512));
     keys_destroy (&keys);
-    expect_fault (&(struct keys_sources){.secret = "0123456789abcdef0123456789abcde", .production = true},
-                  NULL,
+    expect_fault (&(struct keys_sources){.secret = "0123456789abcdef0123456789abcde", .production = true}, NULL,
                   "jwt-secret: the secret has 31 bytes; production wants 32 or more (openssl rand -hex 32)");
     expect_fault (&(struct keys_sources){.secret = SECRET, .algorithms = "RS256"}, NULL,
                   "jwt-algorithms: RS256: none of the keys can be used with these");
@@ -511,7 +506,7 @@ static void expect_secret_file (struct slice content, struct slice secret)
 
 static void test_secret_file (void **state)
 {
-    (void)state;
+    (void) state;
     expect_secret_file (SLICE (SECRET), SLICE (SECRET));
     expect_secret_file (SLICE (SECRET "\n"), SLICE (SECRET));
     expect_secret_file (SLICE (SECRET "\r\n"), SLICE (SECRET));
@@ -520,17 +515,17 @@ static void test_secret_file (void **state)
 }
 
 /* A file with this content as `member` fails with this line, in which %s stands for the file. */
-#define EXPECT_FILE_FAULT(member, content, line)                                                             \
-    do {                                                                                                     \
-        char *path_ = make_file (content);                                                                   \
-        expect_fault (&(struct keys_sources){.member = path_, .production = true}, path_, line);             \
-        unlink (path_);                                                                                      \
-        free (path_);                                                                                        \
+#define EXPECT_FILE_FAULT(member, content, line)                                                                       \
+    do {                                                                                                               \
+        char *path_ = make_file (content);                                                                             \
+        expect_fault (&(struct keys_sources){.member = path_, .production = true}, path_, line);                       \
+        unlink (path_);                                                                                                \
+        free (path_);                                                                                                  \
     } while (0)
 
 static void test_secret_file_faults (void **state)
 {
-    (void)state;
+    (void) state;
     char *pem = pem_public (rsa);
     char *private = pem_private (ed);
     static const char looks[] = "jwt-secret-file: %s: looks like a PEM public key; use jwt-public-key-file";
@@ -549,14 +544,13 @@ static void test_secret_file_faults (void **state)
 
 static void test_unreadable_files (void **state)
 {
-    (void)state;
+    (void) state;
     expect_fault (&(struct keys_sources){.secret_file = "/nowhere"}, NULL,
                   "jwt-secret-file: /nowhere: No such file or directory");
     expect_fault (&(struct keys_sources){.public_key_file = "/nowhere"}, NULL,
                   "jwt-public-key-file: /nowhere: No such file or directory");
     expect_fault (&(struct keys_sources){.jwks_file = "/"}, NULL, "jwks-file: /: Is a directory");
-    expect_fault (&(struct keys_sources){.jwks_file = "/dev/zero"}, NULL,
-                  "jwks-file: /dev/zero: larger than 1 MiB");
+    expect_fault (&(struct keys_sources){.jwks_file = "/dev/zero"}, NULL, "jwks-file: /dev/zero: larger than 1 MiB");
 }
 
 static char *certificate (EVP_PKEY *pkey)
@@ -568,7 +562,7 @@ static char *certificate (EVP_PKEY *pkey)
            X509_gmtime_adj (X509_getm_notAfter (cert), 60) && X509_sign (cert, pkey, EVP_sha256 ()) &&
            PEM_write_bio_X509 (bio, cert));
     long n = BIO_get_mem_data (bio, &p);
-    char *out = strndup (p, (size_t)n);
+    char *out = strndup (p, (size_t) n);
     BIO_free (bio);
     X509_free (cert);
     return out;
@@ -576,7 +570,7 @@ static char *certificate (EVP_PKEY *pkey)
 
 static void test_pem (void **state)
 {
-    (void)state;
+    (void) state;
     char *a = pem_public (rsa), *b = pem_public (p256), *c = pem_public (ed), *d = certificate (p384);
     char *all = text ("# signing keys\n%s\n%ssome words\n%s%s", a, b, c, d);
     char *path = make_file (slice_str (all));
@@ -599,7 +593,7 @@ static void test_pem (void **state)
 /* RSA-PSS keys and the older PKCS#1 form. */
 static void test_pem_other_forms (void **state)
 {
-    (void)state;
+    (void) state;
     char *p;
     EVP_PKEY *pss = NULL;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name (NULL, "RSA-PSS", NULL);
@@ -609,7 +603,7 @@ static void test_pem_other_forms (void **state)
     int n = i2d_PublicKey (rsa, &der);
     BIO *bio = BIO_new (BIO_s_mem ());
     CHECK (PEM_write_bio_PUBKEY (bio, pss) && PEM_write_bio (bio, PEM_STRING_RSA_PUBLIC, "", der, n));
-    char *path = make_file (slice_of ((BIO_get_mem_data (bio, &p), p), (size_t)BIO_pending (bio)));
+    char *path = make_file (slice_of ((BIO_get_mem_data (bio, &p), p), (size_t) BIO_pending (bio)));
     struct keys *keys = load (&(struct keys_sources){.public_key_file = path});
     assert_non_null (keys);
     assert_int_equal (keys->n, 2);
@@ -626,14 +620,13 @@ static void test_pem_other_forms (void **state)
 
 static void test_pem_faults (void **state)
 {
-    (void)state;
+    (void) state;
     EVP_PKEY *k1 = make_ec ("secp256k1"), *x25519 = EVP_PKEY_Q_keygen (NULL, NULL, "X25519");
     char *private = pem_private (p256), *weak = pem_public (weak_rsa), *other = pem_public (k1);
     char *dh = pem_public (x25519), *good = pem_public (ed);
     char *cut = text ("%s%.40s\n", good, good), *both = text ("%s%s", good, private);
     EXPECT_FILE_FAULT (public_key_file, SLICE (""), "jwt-public-key-file: %s: no PEM public key in it");
-    EXPECT_FILE_FAULT (public_key_file, SLICE ("hello\n"),
-                       "jwt-public-key-file: %s: no PEM public key in it");
+    EXPECT_FILE_FAULT (public_key_file, SLICE ("hello\n"), "jwt-public-key-file: %s: no PEM public key in it");
     EXPECT_FILE_FAULT (public_key_file, slice_str (private),
                        "jwt-public-key-file: %s: holds a private key; give the public key only");
     EXPECT_FILE_FAULT (public_key_file, slice_str (both),
@@ -642,16 +635,13 @@ static void test_pem_faults (void **state)
                        "jwt-public-key-file: %s: RSA key must have 2048 to 8192 bits");
     EXPECT_FILE_FAULT (public_key_file, slice_str (other),
                        "jwt-public-key-file: %s: EC curve must be P-256, P-384 or P-521");
-    EXPECT_FILE_FAULT (public_key_file, slice_str (dh),
-                       "jwt-public-key-file: %s: key must be RSA, EC or Ed25519");
+    EXPECT_FILE_FAULT (public_key_file, slice_str (dh), "jwt-public-key-file: %s: key must be RSA, EC or Ed25519");
     EXPECT_FILE_FAULT (public_key_file, slice_str (cut),
                        "jwt-public-key-file: %s: holds a PEM block that cannot be read");
-    EXPECT_FILE_FAULT (public_key_file,
-                       SLICE ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
+    EXPECT_FILE_FAULT (public_key_file, SLICE ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
                        "jwt-public-key-file: %s: holds a PEM block that cannot be read");
-    EXPECT_FILE_FAULT (
-        public_key_file, SLICE ("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"),
-        "jwt-public-key-file: %s: holds a PEM block that is neither PUBLIC KEY nor CERTIFICATE");
+    EXPECT_FILE_FAULT (public_key_file, SLICE ("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"),
+                       "jwt-public-key-file: %s: holds a PEM block that is neither PUBLIC KEY nor CERTIFICATE");
     char *texts[] = {private, weak, other, dh, good, cut, both};
     for (size_t i = 0; i < COUNT_OF (texts); i++)
         free (texts[i]);
@@ -661,13 +651,11 @@ static void test_pem_faults (void **state)
 
 static void test_jwks_file (void **state)
 {
-    (void)state;
+    (void) state;
     EXPECT_FILE_FAULT (jwks_file, SLICE ("{\"keys\":[]}"), "jwks-file: %s: no usable key in it");
-    EXPECT_FILE_FAULT (jwks_file, SLICE ("{\"keys\":[{\"kty\":\"x\"}]}"),
-                       "jwks-file: %s: no usable key in it");
+    EXPECT_FILE_FAULT (jwks_file, SLICE ("{\"keys\":[{\"kty\":\"x\"}]}"), "jwks-file: %s: no usable key in it");
     EXPECT_FILE_FAULT (jwks_file, SLICE ("{}"), "jwks-file: %s: not a JSON Web Key Set: no array `keys`");
-    EXPECT_FILE_FAULT (jwks_file, SLICE ("{\"keys\":[]}\0"),
-                       "jwks-file: %s: no valid JSON at line 1, column *");
+    EXPECT_FILE_FAULT (jwks_file, SLICE ("{\"keys\":[]}\0"), "jwks-file: %s: no valid JSON at line 1, column *");
     /* What the file holds may be secret and is not quoted. */
     EXPECT_FILE_FAULT (jwks_file, SLICE ("{\"keys\":[{\"k\":hunter2}]}"),
                        "jwks-file: %s: no valid JSON at line 1, column *");
@@ -675,9 +663,8 @@ static void test_jwks_file (void **state)
 
 static void test_all_sources (void **state)
 {
-    (void)state;
-    char *jwk = jwk_ed25519 (ed, ",\"kid\":\"e\""), *jwks = text ("{\"keys\":[%s,{}]}", jwk),
-         *pem = pem_public (p256);
+    (void) state;
+    char *jwk = jwk_ed25519 (ed, ",\"kid\":\"e\""), *jwks = text ("{\"keys\":[%s,{}]}", jwk), *pem = pem_public (p256);
     char *jwks_file = make_file (slice_str (jwks)), *pem_file = make_file (slice_str (pem));
     char *secret_file = make_file (SLICE ("fedcba9876543210fedcba9876543210"));
     struct keys_sources sources = {.secret = SECRET,
