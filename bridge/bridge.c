@@ -241,10 +241,11 @@ void bridge_destroy (struct bridge **self_p)
         return;
     admin_destroy (&self->admin);
     public_destroy (&self->public);
-    ws_destroy (&self->ws);
+    ws_close (self->ws);
     link_destroy (&self->link);
     stop_handles (self);
     run_out (self);
+    ws_destroy (&self->ws);
     uv_loop_close (&self->loop);
     hub_fini (&self->hub);
     keys_destroy (&self->keys);

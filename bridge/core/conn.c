@@ -17,10 +17,10 @@ static const struct sm_state states[CONN_STATE_COUNT] = {
 static const struct {
     const char *label;
     uint16_t code;
-    bool flush;
+    enum { FRAME_NEVER, FRAME_NOW, FRAME_AFTER } frame;
     const char *text;
 } reasons[CLOSE_REASON_COUNT] = {
-#define CLOSE_REASON(symbol, label, code, flush, text) [CLOSE_##symbol] = {label, code, flush, text},
+#define CLOSE_REASON(symbol, label, code, frame, text) [CLOSE_##symbol] = {label, code, FRAME_##frame, text},
 #include "tbl/close_reasons.h"
 #undef CLOSE_REASON
 };
@@ -143,13 +143,15 @@ static void count_close (struct conn *self)
          KV_D ("seconds", life), KV_U ("messages", self->seq));
 }
 
-/* The last frame, behind what is still to be flushed. Without memory for it the socket is cut. */
+/* The last frame. Without memory for it the socket is cut. */
 static void queue_close_frame (struct conn *self)
 {
     struct close_frame frame = conn_close_frame (self);
     char payload[2 + sizeof frame.text] = {(char) (frame.code >> 8), (char) frame.code};
     memcpy (payload + 2, frame.text, frame.n);
-    if (self->closing == CLOSE_PEER_CLOSED || frame.code == 0)
+    if (reasons[self->closing].frame != FRAME_AFTER)
+        outq_fini (&self->outq);
+    if (reasons[self->closing].frame == FRAME_NEVER)
         return;
     struct msg *msg = msg_new (WS_CLOSE, slice_of (payload, 2u + frame.n));
     self->kill = !msg || outq_push (&self->outq, msg, SIZE_MAX, SIZE_MAX) != OUTQ_OK;
@@ -163,8 +165,6 @@ void conn_close (struct conn *self, enum close_reason reason)
     self->closing = reason;
     count_close (self);
     session_ended (self);
-    if (!reasons[reason].flush)
-        outq_fini (&self->outq);
     queue_close_frame (self);
     self->reading = true; /* the peer's close frame must be read */
     wheel_set (&self->hub->wheel, &self->timer, clock_now () + CLOSE_GRACE);

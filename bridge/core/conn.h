@@ -24,7 +24,7 @@ enum conn_state {
 };
 
 enum close_reason {
-#define CLOSE_REASON(symbol, label, code, flush, text) CLOSE_##symbol,
+#define CLOSE_REASON(symbol, label, code, frame, text) CLOSE_##symbol,
 #include "tbl/close_reasons.h"
 #undef CLOSE_REASON
     CLOSE_REASON_COUNT,

@@ -13,6 +13,7 @@
 #include "base/metrics.h"
 #include "core/auth.h"
 #include "core/encode.h"
+#include "core/session.h"
 
 static const char *const drop_labels[DROP_REASON_COUNT] = {
 #define DROP_REASON(symbol, label) [DROP_##symbol] = label,
@@ -91,25 +92,31 @@ static void deliver (struct hub *hub, struct user *user, const struct event *eve
         msg_unref (&by_form[form]);
 }
 
+/* For all connections of the user, those that come later too. */
+static enum drop_reason deliver_kept (struct hub *hub, struct slice id, const struct event *event)
+{
+    struct history_limits limits = hub_history_limits (hub);
+    size_t total = (size_t) hub->config->history_total_bytes;
+    struct user *user = registry_user_get (&hub->registry, id);
+    if (!user)
+        return DROP_NO_MEMORY;
+    runs_note (&user->runs, event);
+    bool connected = user->n_conns > 0; /* otherwise the user may be gone after this */
+    uint64_t offset = registry_record (&hub->registry, user, &limits, total, event, clock_now ());
+    if (connected) {
+        deliver (hub, user, event, offset);
+        session_runs_changed (user);
+    }
+    return DROP_NONE;
+}
+
 void downstream_event (struct hub *hub, const struct slice *frames, size_t n)
 {
     struct event event;
-    enum drop_reason reason = check (hub, frames, n, &event);
     struct slice id = n ? frames[0] : slice_str (NULL);
-    if (reason == DROP_NONE && event.connection_id.n)
-        reason = deliver_narrowed (hub, id, &event);
-    else if (reason == DROP_NONE) {
-        struct user *user = registry_user_get (&hub->registry, id);
-        struct history_limits limits = hub_history_limits (hub);
-        if (!user)
-            reason = DROP_NO_MEMORY;
-        else {
-            bool connected = user->n_conns > 0;
-            uint64_t offset = registry_record (&hub->registry, user, &limits, (size_t) hub->config->history_total_bytes, &event, clock_now ());
-            if (connected)
-                deliver (hub, user, &event, offset);
-        }
-    }
+    enum drop_reason reason = check (hub, frames, n, &event);
+    if (reason == DROP_NONE)
+        reason = event.connection_id.n ? deliver_narrowed (hub, id, &event) : deliver_kept (hub, id, &event);
     if (reason != DROP_NONE) {
         drop (reason, id, n > 1 ? frames[1].n : 0);
         return;

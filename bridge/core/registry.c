@@ -41,6 +41,7 @@ static void forget_history (struct registry *self, struct user *user, unsigned r
 static void destroy_user (struct registry *self, struct user *user)
 {
     forget_history (self, user, EVICTION_total);
+    runs_fini (&user->runs);
     map_remove (&self->users, user_id (user));
     free (user);
 }
@@ -77,6 +78,7 @@ struct user *registry_user_get (struct registry *self, struct slice id)
     list_init (&user->conns);
     list_init (&user->age_link);
     history_init (&user->history);
+    runs_init (&user->runs);
     ident_new_epoch (user->epoch);
     user->lane = LANE_NONE;
     user->id_n = (uint8_t) id.n;

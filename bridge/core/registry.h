@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "core/conn.h"
 #include "core/history.h"
+#include "core/run.h"
 
 #define LANE_NONE (-1)
 
@@ -16,6 +17,7 @@ struct user {
     uint64_t offset;   /* of the last event; 0 before the first */
     char epoch[EPOCH_LEN + 1];
     struct history history;
+    struct runs runs;
     struct list age_link; /* in registry.by_age: the user whose last event is oldest comes first */
     int64_t last_event;   /* monotonic ns */
     uint8_t id_n;

@@ -120,6 +120,22 @@ void session_catch_up (struct conn *conn)
     }
 }
 
+/* processing_ready before the first run, processing during runs, idle between them. */
+static void follow_runs (struct conn *conn)
+{
+    bool running = conn->user->runs.n > 0;
+    if (running && (conn->state == CONN_processing_ready || conn->state == CONN_idle))
+        conn_move (conn, CONN_processing);
+    else if (!running && conn->state == CONN_processing)
+        conn_move (conn, CONN_idle);
+}
+
+void session_runs_changed (struct user *user)
+{
+    LIST_FOREACH (&user->conns, link)
+        follow_runs (LIST_ENTRY (link, struct conn, user_link));
+}
+
 static void welcome (struct conn *conn)
 {
     struct log_ctx ctx = conn_log (conn);
@@ -146,6 +162,7 @@ static void welcome (struct conn *conn)
     conn->ping_at = clock_now () + conn->hub->config->ping_interval_s * S_NS;
     conn->behind = conn->cursor < user->offset;
     session_catch_up (conn);
+    follow_runs (conn);
     upstream_release_early (conn);
     session_rearm (conn);
 }
@@ -165,8 +182,8 @@ static void settle (struct conn *conn)
         ready = announce (conn, lane, true);
     if (!ready && conn->state != CONN_degraded)
         conn_move (conn, CONN_degraded);
-    else if (ready && conn->state == CONN_degraded)
-        conn_move (conn, CONN_processing_ready);
+    else if (ready && conn->state == CONN_degraded && conn_move (conn, CONN_processing_ready))
+        follow_runs (conn);
 }
 
 void session_links_changed (struct hub *hub, int lost_lane)
@@ -225,7 +242,7 @@ void session_rearm (struct conn *conn)
 
 static void send_ping (struct conn *conn, int64_t now)
 {
-    struct msg *ping = msg_new (WS_PING, slice_str (NULL));
+    struct msg *ping = msg_new (WS_PING, slice_str ("?")); /* libwebsockets does not tell of empty pongs */
     conn->ping_at = now + conn->hub->config->ping_interval_s * S_NS;
     if (!ping)
         return; /* the next one will do */

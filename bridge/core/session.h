@@ -21,6 +21,9 @@ void session_ended (struct conn *conn);
  * (LANE_NONE: none has). Brings every connection in line. */
 void session_links_changed (struct hub *hub, int lost_lane);
 
+/* A run of this user has begun or ended: its connections are processing while one is in progress, then idle. */
+void session_runs_changed (struct user *user);
+
 /* `exp` of the token has changed. */
 void session_rearm (struct conn *conn);
 

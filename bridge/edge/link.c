@@ -7,7 +7,7 @@
 
 #include <czmq.h>
 
-#define MAX_LANES       64
+#define MAX_ENDPOINTS   64 /* of each kind */
 #define MAX_FRAMES      8      /* of one message; a message with more is malformed */
 #define BATCH           500    /* messages of one socket in one pulse */
 #define EVENT_HWM       100000 /* events waiting in ZeroMQ */
@@ -25,7 +25,7 @@ struct port {
     void *zmq;       /* of sock */
     uv_poll_t poll;
     struct monitor *monitor;
-    int lane;        /* LANE_NONE for the event socket */
+    int lane;        /* LANE_NONE for an event socket */
     bool up;
     bool touched;    /* its events have to be looked at (ZMQ_FD is edge-triggered) */
 };
@@ -33,16 +33,17 @@ struct port {
 struct link {
     uv_loop_t *loop;
     struct hub *hub;
-    struct port lanes[MAX_LANES];
+    struct port lanes[MAX_ENDPOINTS]; /* a DEALER each */
     int n_lanes;
-    struct port events;
+    struct port events[MAX_ENDPOINTS]; /* a SUB each */
+    int n_events;
     struct timer ping;
     void (*change_fn) (void *arg);
     void *change_arg;
     zcert_t *own;
     zcert_t *runtime;
     zactor_t *auth; /* lets in only the runtime's key, on bound endpoints */
-    int n_closing;
+    int n_open; /* ports whose descriptors the loop still holds, and one for ourselves */
 };
 
 /* --- up: commands to the runtime ----------------------------------------------------------------------------- */
@@ -97,9 +98,18 @@ static bool link_lane_up (void *arg, int lane)
     return ((struct link *) arg)->lanes[lane].up;
 }
 
+static int count_up (const struct port *ports, int n)
+{
+    int up = 0;
+    for (int i = 0; i < n; i++)
+        up += ports[i].up;
+    return up;
+}
+
 static bool link_events_up (void *arg)
 {
-    return ((struct link *) arg)->events.up;
+    struct link *self = arg;
+    return count_up (self->events, self->n_events) > 0;
 }
 
 static void send_hello (struct link *self, int lane)
@@ -205,7 +215,9 @@ static bool take_batch (struct port *port)
 
 bool link_pulse (struct link *self)
 {
-    bool more = take_batch (&self->events);
+    bool more = false;
+    for (int i = 0; i < self->n_events; i++)
+        more |= take_batch (&self->events[i]);
     for (int lane = 0; lane < self->n_lanes; lane++)
         more |= take_batch (&self->lanes[lane]);
     return more;
@@ -215,11 +227,8 @@ bool link_pulse (struct link *self)
 
 static void set_gauges (struct link *self)
 {
-    double lanes_up = 0;
-    for (int lane = 0; lane < self->n_lanes; lane++)
-        lanes_up += self->lanes[lane].up;
-    metric_set (M_RUNTIME_LINK_UP, LINK_commands, lanes_up > 0);
-    metric_set (M_RUNTIME_LINK_UP, LINK_events, self->events.up);
+    metric_set (M_RUNTIME_LINK_UP, LINK_commands, count_up (self->lanes, self->n_lanes) > 0);
+    metric_set (M_RUNTIME_LINK_UP, LINK_events, count_up (self->events, self->n_events) > 0);
 }
 
 /* `renewed`: a peer has (again) arrived, also while another one is there. */
@@ -244,11 +253,25 @@ static void on_peers (void *arg, size_t peers, bool renewed)
         self->change_fn (self->change_arg);
 }
 
-static void on_auth_failed (void *arg)
+static void on_refused (void *arg)
 {
     struct port *port = arg;
-    LOG (LINK_AUTH_FAILED, &port->log, KV_I ("lane", port->lane));
+    LOG (LINK_REFUSED, &port->log, KV_I ("lane", port->lane));
 }
+
+/* A bound endpoint needs nothing: the peer connects again. */
+static void on_given_up (void *arg)
+{
+    struct port *port = arg;
+    const char *endpoint = port->endpoint + (port->endpoint[0] == '>');
+    if (endpoint[0] == '@')
+        return;
+    LOG (LINK_RECONNECT, &port->log, KV_I ("lane", port->lane));
+    zmq_disconnect (port->zmq, endpoint);
+    zmq_connect (port->zmq, endpoint);
+}
+
+static const struct monitor_events monitor_events = {.peers = on_peers, .refused = on_refused, .given_up = on_given_up};
 
 void link_on_change (struct link *self, void (*fn) (void *arg), void *arg)
 {
@@ -330,16 +353,16 @@ static bool watch (struct link *self, struct port *port)
 {
     if (uv_poll_init (self->loop, &port->poll, (int) zsock_fd (port->sock)) != 0)
         return false;
-    self->n_closing++;
+    self->n_open++;
     port->poll.data = port;
     port->touched = true;
     return uv_poll_start (&port->poll, UV_READABLE, on_ready) == 0;
 }
 
-static bool open_port (struct link *self, struct port *port, int type, int lane, const char *endpoints, struct buf *error)
+static bool open_port (struct link *self, struct port *port, int type, int lane, const char *endpoint, struct buf *error)
 {
     const char *bridge_id = self->hub->config->bridge_id;
-    *port = (struct port){.link = self, .lane = lane, .endpoint = strdup (endpoints), .sock = zsock_new (type)};
+    *port = (struct port){.link = self, .lane = lane, .endpoint = strdup (endpoint), .sock = zsock_new (type)};
     if (!port->sock || !port->endpoint) {
         buf_printf (error, "cannot make a ZeroMQ socket: %s\n", zmq_strerror (zmq_errno ()));
         return false;
@@ -351,34 +374,34 @@ static bool open_port (struct link *self, struct port *port, int type, int lane,
         zmq_setsockopt (port->zmq, ZMQ_ROUTING_ID, bridge_id, strlen (bridge_id));
     else
         zmq_setsockopt (port->zmq, ZMQ_SUBSCRIBE, "", 0); /* everything: thousands of filters can get lost on reconnect */
-    port->monitor = monitor_new (self->loop, port->zmq, on_peers, on_auth_failed, port);
-    if (!port->monitor || !secure (self, port, strchr (endpoints, '@') != NULL) || !watch (self, port) ||
-        zsock_attach (port->sock, endpoints, false) != 0) {
+    port->monitor = monitor_new (self->loop, &self->hub->wheel, port->zmq, &monitor_events, port);
+    if (!port->monitor || !secure (self, port, endpoint[0] == '@') || !watch (self, port) ||
+        zsock_attach (port->sock, endpoint, false) != 0) {
         buf_printf (error, "option %s: cannot use %s: %s\n", type == ZMQ_DEALER ? "runtime-commands" : "runtime-events",
-                    endpoints, zmq_strerror (zmq_errno ()));
+                    endpoint, zmq_strerror (zmq_errno ()));
         return false;
     }
     return true;
 }
 
-static bool open_lanes (struct link *self, struct buf *error)
+/* One socket for each endpoint of the comma list. */
+static bool open_ports (struct link *self, struct port *ports, int *n, int type, const char *list, struct buf *error)
 {
-    char *list = strdup (self->hub->config->runtime_commands), *rest = list;
-    bool ok = list != NULL;
+    char *copy = strdup (list), *rest = copy;
+    bool ok = copy != NULL;
     for (char *item; ok && (item = strsep (&rest, ","));) {
         item += strspn (item, " \t");
         item[strcspn (item, " \t")] = '\0';
         if (!item[0])
             continue;
-        if (self->n_lanes == MAX_LANES) {
-            buf_printf (error, "option runtime-commands: more than %d endpoints\n", MAX_LANES);
-            ok = false;
-        } else {
-            int lane = self->n_lanes++;
-            ok = open_port (self, &self->lanes[lane], ZMQ_DEALER, lane, item, error);
+        int i = (*n)++;
+        ok = i < MAX_ENDPOINTS && open_port (self, &ports[i], type, type == ZMQ_DEALER ? i : LANE_NONE, item, error);
+        if (i == MAX_ENDPOINTS) {
+            *n = i;
+            buf_printf (error, "more than %d runtime endpoints\n", MAX_ENDPOINTS);
         }
     }
-    free (list);
+    free (copy);
     return ok;
 }
 
@@ -395,8 +418,9 @@ struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error)
                                          .lane_up = link_lane_up,
                                          .events_up = link_events_up,
                                          .send = link_send};
-    if (!load_certs (self, error) || !open_lanes (self, error) ||
-        !open_port (self, &self->events, ZMQ_SUB, LANE_NONE, hub->config->runtime_events, error)) {
+    if (!load_certs (self, error) ||
+        !open_ports (self, self->lanes, &self->n_lanes, ZMQ_DEALER, hub->config->runtime_commands, error) ||
+        !open_ports (self, self->events, &self->n_events, ZMQ_SUB, hub->config->runtime_events, error)) {
         link_destroy (&self);
         return NULL;
     }
@@ -408,7 +432,7 @@ struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error)
 
 static void free_when_closed (struct link *self)
 {
-    if (--self->n_closing > 0)
+    if (--self->n_open > 0)
         return;
     zactor_destroy (&self->auth);
     zcert_destroy (&self->own);
@@ -444,9 +468,10 @@ void link_destroy (struct link **self_p)
     if (!self)
         return;
     wheel_cancel (&self->ping);
-    self->n_closing++; /* our own hold while the ports close */
+    self->n_open++;
     for (int lane = 0; lane < self->n_lanes; lane++)
         close_port (&self->lanes[lane]);
-    close_port (&self->events);
+    for (int i = 0; i < self->n_events; i++)
+        close_port (&self->events[i]);
     free_when_closed (self);
 }

@@ -2,16 +2,19 @@
 
 #include <czmq.h>
 
-#define EVENTS                                                                                               \
-    (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | \
-     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED)
+#define RETRY_CHECK (500 * MS_NS) /* libzmq announces its next try at once */
+
+#define FAILURES                                                                                                       \
+    (ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+#define RETRIES (ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_CONNECT_DELAYED | ZMQ_EVENT_CONNECTED)
 
 struct monitor {
     void *zmq;     /* watched */
     zsock_t *pair; /* where its monitor speaks */
     uv_poll_t poll;
-    monitor_peers_fn *peers_fn;
-    monitor_auth_fn *auth_fn;
+    struct wheel *wheel;
+    struct timer retry;
+    const struct monitor_events *events;
     void *arg;
     size_t peers;
     size_t failed; /* handshakes whose DISCONNECTED is still to come */
@@ -33,26 +36,34 @@ static bool read_event (struct monitor *self, uint16_t *event)
     return ok;
 }
 
+static void on_no_retry (struct timer *timer)
+{
+    struct monitor *self = CONTAINER_OF (timer, struct monitor, retry);
+    self->events->given_up (self->arg);
+}
+
 static void on_gone (struct monitor *self)
 {
+    wheel_set (self->wheel, &self->retry, clock_now () + RETRY_CHECK);
     if (self->failed)
         self->failed--;
-    else if (self->peers) {
-        self->peers--;
-        self->peers_fn (self->arg, self->peers, false);
-    }
+    else if (self->peers)
+        self->events->peers (self->arg, --self->peers, false);
 }
 
 static void handle (struct monitor *self, uint16_t event)
 {
-    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
-        self->peers_fn (self->arg, ++self->peers, true);
+    if (event & RETRIES)
+        wheel_cancel (&self->retry);
+    else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+        self->events->peers (self->arg, ++self->peers, true);
     else if (event == ZMQ_EVENT_DISCONNECTED)
         on_gone (self);
-    else
+    else {
         self->failed++;
-    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH || event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
-        self->auth_fn (self->arg);
+        if (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+            self->events->refused (self->arg);
+    }
 }
 
 /* ZMQ_FD is edge-triggered: read until there is nothing more. */
@@ -62,20 +73,22 @@ static void on_ready (uv_poll_t *poll, int status, int events)
     uint16_t event;
     (void) status;
     (void) events;
+    clock_refresh ();
     while (zsock_events (self->pair) & ZMQ_POLLIN)
         while (read_event (self, &event))
             handle (self, event);
 }
 
-struct monitor *monitor_new (uv_loop_t *loop, void *zmq, monitor_peers_fn *peers_fn, monitor_auth_fn *auth_fn, void *arg)
+struct monitor *monitor_new (uv_loop_t *loop, struct wheel *wheel, void *zmq, const struct monitor_events *events, void *arg)
 {
     struct monitor *self = calloc (1, sizeof *self);
     char endpoint[64];
     if (!self)
         return NULL;
-    *self = (struct monitor){.zmq = zmq, .peers_fn = peers_fn, .auth_fn = auth_fn, .arg = arg};
+    *self = (struct monitor){.zmq = zmq, .wheel = wheel, .events = events, .arg = arg};
+    timer_init (&self->retry, on_no_retry);
     snprintf (endpoint, sizeof endpoint, "inproc://monitor-%p", (void *) self);
-    self->pair = zmq_socket_monitor (zmq, endpoint, EVENTS) == 0 ? zsock_new (ZMQ_PAIR) : NULL;
+    self->pair = zmq_socket_monitor (zmq, endpoint, FAILURES | RETRIES | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) == 0 ? zsock_new (ZMQ_PAIR) : NULL;
     if (!self->pair || zsock_connect (self->pair, "%s", endpoint) != 0 ||
         uv_poll_init (loop, &self->poll, (int) zsock_fd (self->pair)) != 0) {
         zsock_destroy (&self->pair);
@@ -101,6 +114,7 @@ void monitor_destroy (struct monitor **self_p)
     *self_p = NULL;
     if (!self)
         return;
+    wheel_cancel (&self->retry);
     zmq_socket_monitor (self->zmq, NULL, 0);
     uv_poll_stop (&self->poll);
     uv_close ((uv_handle_t *) &self->poll, on_closed);

@@ -66,13 +66,14 @@ static int on_peer_close (struct conn *conn, struct lws *wsi, const uint8_t *pay
     return ours || n == 1 ? -1 : 0;
 }
 
-/* libwebsockets has found a fault in what the peer sent and is about to close with a code. When it was built with its debug code
- * (as Debian's 4.1.6) it then cuts the connection before its close frame is out, so the frame is sent here. */
+/* libwebsockets has found a fault in what the peer sent, and says so in a close frame of its own. */
 static void on_fault (struct conn *conn, struct lws *wsi)
 {
     int n = lws_get_close_length (wsi);
-    if (LWS_REPEATS_CLOSE && n >= 2 && n <= 125 && !conn_is_ending (conn))
-        write_close (wsi, (const char *) lws_get_close_payload (wsi), (size_t) n);
+    const uint8_t *payload = lws_get_close_payload (wsi);
+    if (n >= 2)
+        conn_close_with (conn, CLOSE_PROTOCOL_ERROR, (uint16_t) (payload[0] << 8 | payload[1]),
+                         slice_of (payload + 2, (size_t) n - 2));
 }
 
 /* --- down ---------------------------------------------------------------------------------------------------- */
@@ -266,6 +267,12 @@ struct ws *ws_new (uv_loop_t *loop, struct hub *hub)
         lws_context_destroy (self->context);
     free (self);
     return NULL;
+}
+
+void ws_close (struct ws *self)
+{
+    if (self)
+        lws_context_destroy (self->context); /* with a foreign loop this is the first half */
 }
 
 void ws_destroy (struct ws **self_p)

@@ -12,7 +12,10 @@ struct ws;
 /* NULL when libwebsockets cannot start (its libuv plug-in is missing); it has logged why. */
 NODISCARD struct ws *ws_new (uv_loop_t *loop, struct hub *hub);
 
-/* Only when no connection is left. The loop has to run once more to free what libwebsockets holds in it. */
+/* Begin to leave, when no connection is left: closes what libwebsockets holds in the loop. */
+void ws_close (struct ws *self);
+
+/* After the loop has run out. */
 void ws_destroy (struct ws **self_p);
 
 /* Go on with an accepted handshake: sends the 101 and gives the connection its socket. Takes `fd`. `key` is the client's
