@@ -199,7 +199,8 @@ static bool open_edges (struct bridge *self, struct buf *error)
     link_on_change (self->link, on_link_change, self);
     self->ws = ws_new (&self->loop, &self->hub);
     if (!self->ws) {
-        buf_puts (error, "cannot start libwebsockets; is its plug-in for libuv there (Debian: libwebsockets-evlib-uv)?\n");
+        buf_puts (error,
+                  "cannot start libwebsockets; is its plug-in for libuv there (Debian: libwebsockets-evlib-uv)?\n");
         return false;
     }
     self->public = public_new (&self->loop, &self->hub, self->ws, error);

@@ -12,8 +12,8 @@
 
 struct bridge;
 
-/* Build everything. Takes `config` and `keys` when it succeeds. NULL with a line in `error` when a port, an endpoint or a certificate
- * cannot be used. */
+/* Build everything. Takes `config` and `keys` when it succeeds. NULL with a line in `error` when a port, an endpoint or
+ * a certificate cannot be used. */
 NODISCARD struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf *error);
 void bridge_destroy (struct bridge **self_p);
 

@@ -15,7 +15,13 @@
 
 extern char **environ;
 
-enum command_id { SERVE, CHECK_CONFIG, TOKEN, VERIFY, REFERENCE };
+enum command_id {
+    SERVE,
+    CHECK_CONFIG,
+    TOKEN,
+    VERIFY,
+    REFERENCE
+};
 
 static const struct command_row {
     const char *name;
@@ -47,8 +53,9 @@ static int help (void)
                     "usage: agentbridge [COMMAND] [--config FILE] [--NAME VALUE]...\n\ncommands:\n");
     for (size_t i = 0; i < COUNT_OF (command_rows); i++)
         buf_printf (&out, "  %-14s %s\n", command_rows[i].name, command_rows[i].help);
-    buf_puts (&out, "\nEvery option is also a variable (AGENTBRIDGE_ and the name in capitals, - as _) and a key of the\n"
-                    "configuration file (ZPL). A flag counts before a variable, that before the file.\n\noptions:\n");
+    buf_puts (&out,
+              "\nEvery option is also a variable (AGENTBRIDGE_ and the name in capitals, - as _) and a key of the\n"
+              "configuration file (ZPL). A flag counts before a variable, that before the file.\n\noptions:\n");
     config_help (&out);
     return print (&out, stdout);
 }
@@ -83,8 +90,8 @@ static void fit_to_descriptors (struct config *config)
     (void) setrlimit (RLIMIT_NOFILE, &limit);
     int64_t room = limit.rlim_max > SPARE_FDS + 1 ? (int64_t) (limit.rlim_max - SPARE_FDS) : 1;
     if (limit.rlim_max != RLIM_INFINITY && config->max_connections > room) {
-        LOG (LIMITED, NULL, KV_I ("max_connections", config->max_connections), KV_I ("descriptors", (int64_t) limit.rlim_max),
-             KV_I ("now", room));
+        LOG (LIMITED, NULL, KV_I ("max_connections", config->max_connections),
+             KV_I ("descriptors", (int64_t) limit.rlim_max), KV_I ("now", room));
         config->max_connections = room;
     }
 }

@@ -10,7 +10,7 @@ static double at_least_one (double burst)
 static double level (const struct bucket *self, double rate, double burst, int64_t now)
 {
     int64_t passed = now > self->at ? now - self->at : 0;
-    double tokens = self->tokens + rate * (double)passed / (double)S_NS;
+    double tokens = self->tokens + rate * (double) passed / (double) S_NS;
     return tokens < burst ? tokens : burst;
 }
 
@@ -35,7 +35,7 @@ int64_t bucket_wait_ns (const struct bucket *self, double rate, double burst, in
     double missing = 1 - level (self, rate, at_least_one (burst), now);
     if (missing <= 0)
         return 0;
-    double wait = missing / rate * (double)S_NS; /* infinite when the rate is 0 */
+    double wait = missing / rate * (double) S_NS; /* infinite when the rate is 0 */
     /* One more, so that rounding never wakes the caller too early. */
-    return wait < (double)(INT64_MAX / 2) ? (int64_t)wait + 1 : INT64_MAX;
+    return wait < (double) (INT64_MAX / 2) ? (int64_t) wait + 1 : INT64_MAX;
 }

@@ -6,16 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NODISCARD       __attribute__ ((warn_unused_result))
-#define UNUSED          __attribute__ ((unused))
+#define NODISCARD         __attribute__ ((warn_unused_result))
+#define UNUSED            __attribute__ ((unused))
 #define PRINTF_LIKE(f, a) __attribute__ ((format (printf, f, a)))
 
-#define CHECK(cond)                                                                                          \
-    do {                                                                                                     \
-        if (__builtin_expect (!(cond), 0)) {                                                                 \
-            fprintf (stderr, "%s:%d: %s: broken assumption: %s\n", __FILE__, __LINE__, __func__, #cond);     \
-            abort ();                                                                                        \
-        }                                                                                                    \
+#define CHECK(cond)                                                                                                    \
+    do {                                                                                                               \
+        if (__builtin_expect (!(cond), 0)) {                                                                           \
+            fprintf (stderr, "%s:%d: %s: broken assumption: %s\n", __FILE__, __LINE__, __func__, #cond);               \
+            abort ();                                                                                                  \
+        }                                                                                                              \
     } while (0)
 
 #define COUNT_OF(array) (sizeof (array) / sizeof ((array)[0]))

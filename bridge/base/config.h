@@ -10,12 +10,12 @@
 
 struct config {
 /* Texts are owned and never NULL; "" means not set. CHOICE holds the chosen word. */
-#define OPTION_FIELD_STR(field)    char *field;
-#define OPTION_FIELD_SECRET(field) char *field;
-#define OPTION_FIELD_FILE(field)   char *field;
-#define OPTION_FIELD_CHOICE(field) char *field;
-#define OPTION_FIELD_INT(field)    int64_t field;
-#define OPTION_FIELD_BOOL(field)   bool field;
+#define OPTION_FIELD_STR(field)                                 char *field;
+#define OPTION_FIELD_SECRET(field)                              char *field;
+#define OPTION_FIELD_FILE(field)                                char *field;
+#define OPTION_FIELD_CHOICE(field)                              char *field;
+#define OPTION_FIELD_INT(field)                                 int64_t field;
+#define OPTION_FIELD_BOOL(field)                                bool field;
 #define OPTION(kind, field, name, dflt, min, max, reload, help) OPTION_FIELD_##kind (field)
 #include "tbl/options.h"
 #undef OPTION

@@ -32,7 +32,7 @@ static bool is_v6 (struct slice s)
     char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
     const char *zone = s.n ? memchr (s.p, '%', s.n) : NULL;
-    size_t n = zone ? (size_t)(zone - s.p) : s.n;
+    size_t n = zone ? (size_t) (zone - s.p) : s.n;
     if (n >= sizeof text)
         return false;
     memcpy (text, s.p, n);
@@ -44,8 +44,7 @@ static bool is_host_name (struct slice s)
 {
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              strchr ("-._", c)))
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || strchr ("-._", c)))
             return false;
     }
     return s.n > 0;
@@ -59,7 +58,7 @@ static bool is_port (struct slice s, unsigned least)
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] < '0' || s.p[i] > '9')
             return false;
-        value = value * 10 + (unsigned)(s.p[i] - '0');
+        value = value * 10 + (unsigned) (s.p[i] - '0');
     }
     return value >= least && value <= 65535;
 }
@@ -70,7 +69,7 @@ static bool split (struct slice s, struct address *out)
     const char *colon = s.n ? memrchr (s.p, ':', s.n) : NULL;
     if (!colon)
         return false;
-    out->host = slice_of (s.p, (size_t)(colon - s.p));
+    out->host = slice_of (s.p, (size_t) (colon - s.p));
     out->port = slice_from (s, out->host.n + 1);
     out->v6 = out->host.n >= 2 && out->host.p[0] == '[' && out->host.p[out->host.n - 1] == ']';
     if (out->v6)
@@ -149,11 +148,10 @@ static void check_endpoints (struct config_loader *self, enum option_id id)
 {
     struct slice rest = slice_str (*option_text (self->config, &option_rows[id])), entry;
     while (config_list_next (&rest, &entry)) {
-        int n = entry.n < 300 ? (int)entry.n : 300;
+        int n = entry.n < 300 ? (int) entry.n : 300;
         enum endpoint kind = endpoint_of (entry);
         if (kind == ENDPOINT_BAD)
-            config_fault_option (self, id,
-                                 "holds \"%.*s\", which is not [> or @]tcp://HOST:PORT or [> or @]ipc://PATH",
+            config_fault_option (self, id, "holds \"%.*s\", which is not [> or @]tcp://HOST:PORT or [> or @]ipc://PATH",
                                  n, entry.p);
         else if (kind == ENDPOINT_REMOTE && !has_curve (self->config))
             config_fault_option (self, id,
@@ -177,16 +175,13 @@ static void check_keys (struct config_loader *self)
 {
     const struct config *config = self->config;
     if (*config->jwt_secret && *config->jwt_secret_file)
-        config_fault_option (self, OPTION_jwt_secret_file,
-                             "does not go together with jwt-secret; set one of them");
-    if (strcmp (config->environment, "production") == 0 && !self->faulty[OPTION_environment] &&
-        *config->jwt_secret && strlen (config->jwt_secret) < HMAC_KEY_MIN)
+        config_fault_option (self, OPTION_jwt_secret_file, "does not go together with jwt-secret; set one of them");
+    if (strcmp (config->environment, "production") == 0 && !self->faulty[OPTION_environment] && *config->jwt_secret &&
+        strlen (config->jwt_secret) < HMAC_KEY_MIN)
         config_fault_option (self, OPTION_jwt_secret, "is shorter than the %d bytes that production wants",
                              HMAC_KEY_MIN);
-    if (!*config->jwt_secret && !*config->jwt_secret_file && !*config->jwt_public_key_file &&
-        !*config->jwks_file)
-        config_fault (
-            self, "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file or jwt-secret");
+    if (!*config->jwt_secret && !*config->jwt_secret_file && !*config->jwt_public_key_file && !*config->jwks_file)
+        config_fault (self, "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file or jwt-secret");
 }
 
 static void fill_bridge_id (struct config_loader *self)
@@ -195,8 +190,7 @@ static void fill_bridge_id (struct config_loader *self)
     char **field = &self->config->bridge_id;
     if (!*field || **field)
         return;
-    if (gethostname (name, sizeof name - 1) || !*name ||
-        strlen (name) > (size_t)option_rows[OPTION_bridge_id].max) {
+    if (gethostname (name, sizeof name - 1) || !*name || strlen (name) > (size_t) option_rows[OPTION_bridge_id].max) {
         config_fault_option (self, OPTION_bridge_id, "must be set, as this machine has no usable name");
         return;
     }

@@ -47,8 +47,7 @@ static size_t distance (struct slice a, struct slice b)
 }
 
 /* `source` and `detail` make the place where the name was found. */
-static void fault_unknown (struct config_loader *self, struct slice name, const char *source,
-                           const char *detail)
+static void fault_unknown (struct config_loader *self, struct slice name, const char *source, const char *detail)
 {
     size_t best = 4; /* more edits than this is another word */
     const char *nearest = NULL;
@@ -61,13 +60,12 @@ static void fault_unknown (struct config_loader *self, struct slice name, const 
             nearest = option_rows[i].name;
         }
     }
-    snprintf (shown, sizeof shown, "%.*s", (int)(name.n < sizeof shown ? name.n : sizeof shown), name.p);
+    snprintf (shown, sizeof shown, "%.*s", (int) (name.n < sizeof shown ? name.n : sizeof shown), name.p);
     for (char *c = shown; *c; c++)
         if (*c < ' ' || *c > '~')
             *c = '?';
     config_fault (self, "option %s (%s%s) is unknown; %s%s%s", shown, source, *detail ? detail : shown,
-                  nearest ? "did you mean " : "--help lists the options", nearest ? nearest : "",
-                  nearest ? "?" : "");
+                  nearest ? "did you mean " : "--help lists the options", nearest ? nearest : "", nearest ? "?" : "");
 }
 
 /* --- Sources --- */
@@ -96,7 +94,7 @@ static void fault_no_value (struct config_loader *self, const char *name, const 
     buf_init (&text, sizeof allowed - 1);
     if (row) {
         option_put_allowed (&text, row);
-        snprintf (allowed, sizeof allowed, "%.*s", (int)text.n, text.n ? (const char *)text.p : "");
+        snprintf (allowed, sizeof allowed, "%.*s", (int) text.n, text.n ? (const char *) text.p : "");
     }
     buf_fini (&text);
     config_fault (self, "option %s (flag --%s) wants a value: %s", name, name, allowed);
@@ -131,7 +129,7 @@ void config_take_flags (struct config_loader *self, int argc, char **argv)
             continue;
         }
         const char *name = argv[i] + 2, *equals = strchr (name, '=');
-        size_t n = equals ? (size_t)(equals - name) : strlen (name);
+        size_t n = equals ? (size_t) (equals - name) : strlen (name);
         const char *value = equals ? equals + 1 : NULL;
         if (!equals && i + 1 < argc && !is_flag (argv[i + 1]))
             value = argv[++i];
@@ -151,7 +149,7 @@ static bool is_service_variable (const char *name, const char *value)
     if (!port)
         return false;
     port += strlen ("_PORT");
-    return (port[0] == '_' && isdigit ((unsigned char)port[1])) || (port[0] == '\0' && strstr (value, "://"));
+    return (port[0] == '_' && isdigit ((unsigned char) port[1])) || (port[0] == '\0' && strstr (value, "://"));
 }
 
 static void take_variable (struct config_loader *self, const char *assignment)
@@ -160,9 +158,9 @@ static void take_variable (struct config_loader *self, const char *assignment)
     size_t n = strcspn (assignment, "=");
     const char *value = assignment + n + (assignment[n] == '=');
 
-    snprintf (name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name), assignment);
+    snprintf (name, sizeof name, "%.*s", (int) (n < sizeof name ? n : sizeof name), assignment);
     for (n = 0; name[n]; n++)
-        option[n] = name[n] == '_' ? '-' : (char)tolower ((unsigned char)name[n]);
+        option[n] = name[n] == '_' ? '-' : (char) tolower ((unsigned char) name[n]);
     enum option_id id = find (slice_of (option, n));
     if (slice_is (slice_of (option, n), "config"))
         offer_file (self, SOURCE_VARIABLE, value);
@@ -218,7 +216,7 @@ static char *read_file (struct config_loader *self)
 
 static bool is_name_char (char c)
 {
-    return isalnum ((unsigned char)c) || c == '-' || c == '_' || c == '.';
+    return isalnum ((unsigned char) c) || c == '-' || c == '_' || c == '.';
 }
 
 static const char *skip_blanks (const char *p)
@@ -260,7 +258,7 @@ static void check_lines (struct config_loader *self, const char *text)
     char line[LINE_BYTES_MAX + 2];
     for (unsigned number = 1; *text; number++) {
         size_t n = strcspn (text, "\n");
-        snprintf (line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line), text);
+        snprintf (line, sizeof line, "%.*s", (int) (n < sizeof line ? n : sizeof line), text);
         const char *fault = line_fault (line);
         if (fault)
             config_fault (self, "option config: file %s, line %u %s", self->file, number, fault);

@@ -81,8 +81,7 @@ void config_fault (struct config_loader *self, const char *format, ...) PRINTF_L
 
 /* Tell a fault of an option: `option NAME: "VALUE" (SOURCE) ` goes before. Only the first one of each option
  * counts. */
-void config_fault_option (struct config_loader *self, enum option_id id, const char *format, ...)
-    PRINTF_LIKE (3, 4);
+void config_fault_option (struct config_loader *self, enum option_id id, const char *format, ...) PRINTF_LIKE (3, 4);
 
 /* The rules across fields; fills in bridge_id. */
 void config_check_rules (struct config_loader *self);

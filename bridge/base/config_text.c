@@ -10,7 +10,7 @@ void option_put_variable (struct buf *out, const struct option_row *row)
 {
     buf_puts (out, "AGENTBRIDGE_");
     for (const char *c = row->name; *c; c++)
-        buf_putc (out, *c == '-' ? '_' : (char)toupper ((unsigned char)*c));
+        buf_putc (out, *c == '-' ? '_' : (char) toupper ((unsigned char) *c));
 }
 
 static void put_choices (struct buf *out, const char *choices)
@@ -28,7 +28,7 @@ void option_put_allowed (struct buf *out, const struct option_row *row)
     switch (row->kind) {
     case OPTION_KIND_STR:
     case OPTION_KIND_SECRET:
-        buf_printf (out, "a text of %lld to %lld bytes", (long long)row->min, (long long)row->max);
+        buf_printf (out, "a text of %lld to %lld bytes", (long long) row->min, (long long) row->max);
         break;
     case OPTION_KIND_FILE:
         buf_puts (out, "the path of a readable file");
@@ -38,7 +38,7 @@ void option_put_allowed (struct buf *out, const struct option_row *row)
         put_choices (out, row->choices);
         break;
     case OPTION_KIND_INT:
-        buf_printf (out, "a number from %lld to %lld", (long long)row->min, (long long)row->max);
+        buf_printf (out, "a number from %lld to %lld", (long long) row->min, (long long) row->max);
         break;
     case OPTION_KIND_BOOL:
         buf_puts (out, "true or false");
@@ -68,7 +68,7 @@ static void put_row (struct buf *out, const struct config *self, const struct op
     else if (row->kind != OPTION_KIND_INT)
         put_zpl (out, row->name, *option_text (self, row));
     else {
-        snprintf (number, sizeof number, "%lld", (long long)*option_int (self, row));
+        snprintf (number, sizeof number, "%lld", (long long) *option_int (self, row));
         put_zpl (out, row->name, number);
     }
 }
@@ -93,7 +93,7 @@ static void put_wrapped (struct buf *out, struct slice text)
     size_t column = HELP_COLUMN;
     while (text.n) {
         const char *blank = memchr (text.p, ' ', text.n);
-        size_t n = blank ? (size_t)(blank - text.p) : text.n, skip = blank ? n + 1 : n;
+        size_t n = blank ? (size_t) (blank - text.p) : text.n, skip = blank ? n + 1 : n;
         if (column > HELP_COLUMN && column + 1 + n > HELP_WIDTH) {
             buf_putc (out, '\n');
             put_blanks (out, HELP_COLUMN);
@@ -134,7 +134,7 @@ static void put_help_text (struct buf *out, const struct option_row *row)
     if (choice)
         put_choices (out, row->choices);
     if (number)
-        buf_printf (out, "%lld to %lld", (long long)row->min, (long long)row->max);
+        buf_printf (out, "%lld to %lld", (long long) row->min, (long long) row->max);
     buf_printf (out, "%sdefault: %s)", choice || number ? "; " : "", row->dflt);
 }
 
@@ -194,7 +194,7 @@ static void put_reference_row (struct buf *out, const struct option_row *row)
     option_put_allowed (&allowed, row);
     buf_putc (&allowed, '\0');
     if (!allowed.failed)
-        put_escaped (out, (const char *)allowed.p);
+        put_escaped (out, (const char *) allowed.p);
     buf_fini (&allowed);
     buf_printf (out, " | %s | ", row->reload ? "yes" : "no");
     put_escaped (out, row->help);

@@ -61,7 +61,7 @@ static inline void list_move_all (struct list *to, struct list *from)
 #define LIST_ENTRY(link, type, member) CONTAINER_OF (link, type, member)
 
 /* The body may remove `it` (a struct list *), but no other member. */
-#define LIST_FOREACH(head, it)                                                                               \
+#define LIST_FOREACH(head, it)                                                                                         \
     for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)
 
 #endif

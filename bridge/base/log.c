@@ -105,10 +105,10 @@ static void PRINTF_LIKE (2, 3) put_format (struct line *self, const char *format
     va_start (args, format);
     int n = vsnprintf (self->p + self->n, room + 1, format, args);
     va_end (args);
-    if (n < 0 || (size_t)n > room)
+    if (n < 0 || (size_t) n > room)
         self->full = true;
     if (!self->full)
-        self->n += (size_t)n;
+        self->n += (size_t) n;
 }
 
 /* Control characters (C1 too: terminals obey them) as JSON writes them. */
@@ -133,7 +133,7 @@ static size_t put_char (struct line *self, struct slice s)
     if (cp < 0x20 || (cp >= 0x7F && cp < 0xA0))
         put_control (self, cp);
     else if (cp == '"' || cp == '\\')
-        put_format (self, "\\%c", (char)cp);
+        put_format (self, "\\%c", (char) cp);
     else
         put (self, s.p, n);
     return n;
@@ -143,7 +143,7 @@ static void put_quoted (struct line *self, struct slice s)
 {
     size_t end = s.n;
     if (s.n > STRING_MAX)
-        for (end = STRING_MAX; end > STRING_MAX - 3 && ((uint8_t)s.p[end] & 0xC0) == 0x80;)
+        for (end = STRING_MAX; end > STRING_MAX - 3 && ((uint8_t) s.p[end] & 0xC0) == 0x80;)
             end--; /* no character is cut in two */
     put (self, "\"", 1);
     for (size_t i = 0; i < end;)
@@ -185,10 +185,10 @@ static void put_value (struct line *self, const struct log_kv *kv)
         put_string (self, kv->s);
         break;
     case LOG_KV_UINT:
-        put_format (self, "%llu", (unsigned long long)kv->u);
+        put_format (self, "%llu", (unsigned long long) kv->u);
         break;
     case LOG_KV_INT:
-        put_format (self, "%lld", (long long)kv->i);
+        put_format (self, "%lld", (long long) kv->i);
         break;
     case LOG_KV_NUM:
         put_double (self, kv->d);
@@ -215,8 +215,7 @@ static void put_field (struct line *self, const struct log_kv *kv)
 
 static void put_context (struct line *self, const struct log_ctx *ctx)
 {
-    const struct log_kv fields[] = {KV_SL ("conn", ctx->conn), KV_SL ("user", ctx->user),
-                                    KV_SL ("link", ctx->link)};
+    const struct log_kv fields[] = {KV_SL ("conn", ctx->conn), KV_SL ("user", ctx->user), KV_SL ("link", ctx->link)};
     for (size_t i = 0; i < COUNT_OF (fields); i++)
         if (fields[i].s.n)
             put_field (self, &fields[i]);
@@ -232,7 +231,7 @@ static void put_head (struct line *self, enum log_id id)
     clock_gettime (CLOCK_REALTIME, &now);
     gmtime_r (&now.tv_sec, &tm);
     strftime (seconds, sizeof seconds, sink.json ? "%Y-%m-%dT%H:%M:%S" : "%H:%M:%S", &tm);
-    put_format (self, sink.json ? "{\"ts\":\"%s.%03dZ\"" : "%s.%03d", seconds, (int)(now.tv_nsec / MS_NS));
+    put_format (self, sink.json ? "{\"ts\":\"%s.%03dZ\"" : "%s.%03d", seconds, (int) (now.tv_nsec / MS_NS));
     if (sink.json)
         put_format (self, ",\"level\":\"%s\",\"id\":\"%s\"", levels[level].json, ids[id].name);
     else
@@ -258,7 +257,7 @@ static void send_line (const char *p, size_t n)
         }
         begun = true;
         p += sent;
-        n -= (size_t)sent;
+        n -= (size_t) sent;
     }
     sink.torn = false;
 }

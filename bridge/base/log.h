@@ -10,7 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_level {
+    LOG_LEVEL_ERROR,
+    LOG_LEVEL_WARN,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_DEBUG
+};
 
 enum log_id {
 #define LOG_ID(symbol, level, meaning) LOG_##symbol,
@@ -28,7 +33,14 @@ struct log_ctx {
 
 struct log_kv {
     const char *key;
-    enum { LOG_KV_END, LOG_KV_STR, LOG_KV_UINT, LOG_KV_INT, LOG_KV_NUM, LOG_KV_BOOL } kind;
+    enum {
+        LOG_KV_END,
+        LOG_KV_STR,
+        LOG_KV_UINT,
+        LOG_KV_INT,
+        LOG_KV_NUM,
+        LOG_KV_BOOL
+    } kind;
     union {
         struct slice s;
         uint64_t u;
@@ -46,10 +58,10 @@ struct log_kv {
 #define KV_B(k, v)  ((struct log_kv){.key = (k), .kind = LOG_KV_BOOL, .b = (v)})
 
 /* LOG (OUTQ_FULL, &ctx, KV_U ("bytes", n), KV_S ("reason", "x")): `ctx` may be NULL. */
-#define LOG(symbol, ctx, ...)                                                                                \
-    do {                                                                                                     \
-        if (log_wants (LOG_##symbol))                                                                        \
-            log_write (LOG_##symbol, (ctx), (const struct log_kv[]){__VA_ARGS__ __VA_OPT__ (, ) {.key = NULL}}); \
+#define LOG(symbol, ctx, ...)                                                                                          \
+    do {                                                                                                               \
+        if (log_wants (LOG_##symbol))                                                                                  \
+            log_write (LOG_##symbol, (ctx), (const struct log_kv[]){__VA_ARGS__ __VA_OPT__ (, ){.key = NULL}});        \
     } while (0)
 
 /* False when the level is off. Cheap, so that callers on the hot path pay nothing for silent lines. */

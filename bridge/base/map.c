@@ -97,7 +97,7 @@ static void close_hole (struct map *self, size_t hole)
 static void shrink (struct map *self)
 {
     if (self->cap > CAP_MIN && self->size < self->cap / 8)
-        (void)resize (self, self->cap / 2);
+        (void) resize (self, self->cap / 2);
 }
 
 void *map_remove (struct map *self, struct slice key)

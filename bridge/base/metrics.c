@@ -96,8 +96,7 @@ static const char *const COMMAND_DROP_values[] = {
 
 /* --- Storage: every row has its stretch of one array, laid out by the compiler --- */
 
-static const double bounds_fast[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-                                     0.1,    0.25,  0.5,    1,     2.5,  5,     10};
+static const double bounds_fast[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
 static const double bounds_slow[] = {0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800};
 
 /* A histogram is its buckets (not cumulated), the one for what is over the last bound, and the sum. */
@@ -107,8 +106,7 @@ static const double bounds_slow[] = {0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 #define WIDTH_HISTOGRAM_SLOW(labels) (COUNT_OF (bounds_slow) + 2)
 
 enum {
-#define METRIC(symbol, name, kind, labels, help)                                                             \
-    AT_##symbol, AFTER_##symbol = AT_##symbol + WIDTH_##kind (labels) - 1,
+#define METRIC(symbol, name, kind, labels, help) AT_##symbol, AFTER_##symbol = AT_##symbol + WIDTH_##kind (labels) - 1,
 #include "tbl/metrics.h"
 #undef METRIC
     VALUE_COUNT
@@ -130,9 +128,8 @@ struct row {
     enum kind kind;
 };
 
-#define ROW_PLAIN(metric_kind, labels)                                                                       \
-    .kind = metric_kind, .label = LABEL_##labels, .label_values = labels##_values,                           \
-    .count = COUNT_OF (labels##_values)
+#define ROW_PLAIN(metric_kind, labels)                                                                                 \
+    .kind = metric_kind, .label = LABEL_##labels, .label_values = labels##_values, .count = COUNT_OF (labels##_values)
 #define ROW_BOUNDS(limits)         .kind = KIND_HISTOGRAM, .bounds = limits, .count = COUNT_OF (limits)
 #define ROW_COUNTER(labels)        ROW_PLAIN (KIND_COUNTER, labels)
 #define ROW_GAUGE(labels)          ROW_PLAIN (KIND_GAUGE, labels)
@@ -140,9 +137,8 @@ struct row {
 #define ROW_HISTOGRAM_SLOW(labels) ROW_BOUNDS (bounds_slow)
 
 static const struct row rows[METRIC_COUNT] = {
-#define METRIC(symbol, metric_name, metric_kind, labels, text)                                               \
-    [M_##symbol] = {                                                                                         \
-        .name = PREFIX metric_name, .help = (text), .at = AT_##symbol, ROW_##metric_kind (labels)},
+#define METRIC(symbol, metric_name, metric_kind, labels, text)                                                         \
+    [M_##symbol] = {.name = PREFIX metric_name, .help = (text), .at = AT_##symbol, ROW_##metric_kind (labels)},
 #include "tbl/metrics.h"
 #undef METRIC
 };
@@ -215,7 +211,7 @@ static void put_sample (struct buf *out, double value)
 static void put_lower (struct buf *out, const char *text)
 {
     for (; *text; text++)
-        buf_putc (out, (char)tolower ((unsigned char)*text));
+        buf_putc (out, (char) tolower ((unsigned char) *text));
 }
 
 /* Error codes are upper case on the wire and lower case as a label; everything else stands as it is. */
@@ -290,15 +286,13 @@ static void put_process_all (struct buf *out)
 {
     struct process_info info;
     process_info_read (&info);
-    put_process (out, "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
-                 KIND_COUNTER, info.cpu_s);
-    put_process (out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", KIND_GAUGE,
-                 info.virtual_bytes);
+    put_process (out, "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", KIND_COUNTER,
+                 info.cpu_s);
+    put_process (out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", KIND_GAUGE, info.virtual_bytes);
     put_process (out, "process_resident_memory_bytes", "Resident memory size in bytes.", KIND_GAUGE,
                  info.resident_bytes);
     put_process (out, "process_open_fds", "Number of open file descriptors.", KIND_GAUGE, info.open_fds);
-    put_process (out, "process_max_fds", "Maximum number of open file descriptors.", KIND_GAUGE,
-                 info.max_fds);
+    put_process (out, "process_max_fds", "Maximum number of open file descriptors.", KIND_GAUGE, info.max_fds);
     put_process (out, "process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
                  KIND_GAUGE, info.start_s);
 }

@@ -11,8 +11,8 @@ static double cpu_seconds (void)
     struct rusage usage;
     if (getrusage (RUSAGE_SELF, &usage))
         return -1;
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    return (double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 static double open_fds (void)
@@ -32,7 +32,7 @@ static double max_fds (void)
     struct rlimit limit;
     if (getrlimit (RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return -1;
-    return (double)limit.rlim_cur;
+    return (double) limit.rlim_cur;
 }
 
 /* Field 22 of stat, in clock ticks since boot. The name in field 2 may hold blanks and brackets. */
@@ -47,11 +47,10 @@ static double start_ticks (void)
     fclose (file);
     text[n] = '\0';
     const char *rest = strrchr (text, ')');
-    if (!rest ||
-        sscanf (rest, ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
-                &ticks) != 1)
+    if (!rest || sscanf (rest, ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+                         &ticks) != 1)
         return -1;
-    return (double)ticks;
+    return (double) ticks;
 }
 
 static double boot_time (void)
@@ -73,14 +72,14 @@ static double start_time (void)
     static double cached;
     if (cached == 0) {
         double boot = boot_time (), ticks = start_ticks ();
-        cached = boot < 0 || ticks < 0 ? -1 : boot + ticks / (double)sysconf (_SC_CLK_TCK);
+        cached = boot < 0 || ticks < 0 ? -1 : boot + ticks / (double) sysconf (_SC_CLK_TCK);
     }
     return cached;
 }
 
 static void read_memory (struct process_info *self)
 {
-    double size, resident, page = (double)sysconf (_SC_PAGESIZE);
+    double size, resident, page = (double) sysconf (_SC_PAGESIZE);
     FILE *file = fopen ("/proc/self/statm", "re");
     if (!file)
         return;

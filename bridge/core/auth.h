@@ -6,21 +6,21 @@
 
 /* Where a token may stand; borrowed, empty when absent. */
 struct auth_request {
-    struct slice authorization;  /* value of the header `Authorization` */
-    struct slice subprotocols;   /* value of `Sec-WebSocket-Protocol`, several lines joined with commas */
-    struct slice query_token;    /* query parameter `token`, only given when allow-query-token is on */
+    struct slice authorization; /* value of the header `Authorization` */
+    struct slice subprotocols;  /* value of `Sec-WebSocket-Protocol`, several lines joined with commas */
+    struct slice query_token;   /* query parameter `token`, only given when allow-query-token is on */
 };
 
-/* Sources in order: `Authorization: Bearer T` (scheme in any case), then the subprotocol entries `jwt.T`, `jwt-auth.T`, `bearer.T`,
- * then query_token. The first source that is present counts, good or bad. T is the compact JWS itself, or the same in base64 or
- * base64url, padded or not; it is unwrapped at most once. An Authorization header of another scheme is no source.
- * No token: JWT_TOKEN_MISSING. */
+/* Sources in order: `Authorization: Bearer T` (scheme in any case), then the subprotocol entries `jwt.T`, `jwt-auth.T`,
+ * `bearer.T`, then query_token. The first source that is present counts, good or bad. T is the compact JWS itself, or
+ * the same in base64 or base64url, padded or not; it is unwrapped at most once. An Authorization header of another
+ * scheme is no source. No token: JWT_TOKEN_MISSING. */
 void auth_check (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
                  const struct auth_request *request, double now);
 
 /* The same for a bare T, as in refresh_token. */
-void auth_check_token (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules, struct slice token,
-                       double now);
+void auth_check_token (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
+                       struct slice token, double now);
 
 /* Does this subprotocol entry carry a token or another secret (so that it is never echoed)? */
 bool auth_is_secret_entry (struct slice entry);

@@ -2,11 +2,11 @@
 #include "core/json_scan.h"
 
 /* The top-level keys that the bridge reads; none may stand there twice. */
-#define FIELDS(X)                                                                                            \
-    X (type)                                                                                                 \
-    X (id)                                                                                                   \
-    X (message_id)                                                                                           \
-    X (token)                                                                                                \
+#define FIELDS(X)                                                                                                      \
+    X (type)                                                                                                           \
+    X (id)                                                                                                             \
+    X (message_id)                                                                                                     \
+    X (token)                                                                                                          \
     X (traceparent)
 
 enum field {

@@ -13,13 +13,14 @@ enum client_msg_kind {
     CLIENT_MSG_INVALID        /* not an object, no string `type`, or one of the fields below twice */
 };
 
-/* Slices borrow from the message. They are the raw text between the quotes (JSON escapes not undone), empty when absent. */
+/* Slices borrow from the message. They are the raw text between the quotes (JSON escapes not undone), empty when
+ * absent. */
 struct client_msg {
     enum client_msg_kind kind;
     struct slice type;
-    struct slice id;          /* top-level `id` as it stands in the message: a whole JSON or msgpack value of any kind */
-    struct slice message_id;  /* top-level `message_id`, likewise a whole value */
-    struct slice token;       /* string `token`; looked at for refresh_token only */
+    struct slice id;         /* top-level `id` as it stands in the message: a whole JSON or msgpack value of any kind */
+    struct slice message_id; /* top-level `message_id`, likewise a whole value */
+    struct slice token;      /* string `token`; looked at for refresh_token only */
     struct slice traceparent; /* string `traceparent` */
 };
 

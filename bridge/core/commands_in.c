@@ -172,7 +172,8 @@ static int read_command (const struct slice *frames, size_t n, struct command *c
 
 static void report (int dropped, int lane, const struct command *command)
 {
-    struct log_ctx ctx = {.conn = ident_is_connection (command->connection_id) ? command->connection_id : slice_str (NULL)};
+    struct log_ctx ctx = {.conn =
+                              ident_is_connection (command->connection_id) ? command->connection_id : slice_str (NULL)};
     const char *name = command->name < COMMAND_COUNT ? command_text (command->name) : "?";
     metric_inc (M_COMMANDS_DROPPED, (unsigned) dropped);
     if (dropped == COMMAND_DROP_isolation) {

@@ -7,7 +7,7 @@
 #define CLOSE_GRACE (5 * S_NS) /* for the close handshake; then the socket is cut */
 
 static const struct sm_state states[CONN_STATE_COUNT] = {
-#define TO(symbol)               | 1u << CONN_##symbol
+#define TO(symbol)             | 1u << CONN_##symbol
 #define CONN_STATE(symbol, to) [CONN_##symbol] = {#symbol, 0 to},
 #include "tbl/conn_states.h"
 #undef CONN_STATE
@@ -17,7 +17,11 @@ static const struct sm_state states[CONN_STATE_COUNT] = {
 static const struct {
     const char *label;
     uint16_t code;
-    enum { FRAME_NEVER, FRAME_NOW, FRAME_AFTER } frame;
+    enum {
+        FRAME_NEVER,
+        FRAME_NOW,
+        FRAME_AFTER
+    } frame;
     const char *text;
 } reasons[CLOSE_REASON_COUNT] = {
 #define CLOSE_REASON(symbol, label, code, frame, text) [CLOSE_##symbol] = {label, code, FRAME_##frame, text},
@@ -179,7 +183,8 @@ void conn_close_with (struct conn *self, enum close_reason reason, uint16_t code
     self->close_frame = malloc (sizeof *self->close_frame);
     if (self->close_frame) {
         self->close_frame->code = code;
-        self->close_frame->n = (uint8_t) (text.n < sizeof self->close_frame->text ? text.n : sizeof self->close_frame->text);
+        self->close_frame->n =
+            (uint8_t) (text.n < sizeof self->close_frame->text ? text.n : sizeof self->close_frame->text);
         memcpy (self->close_frame->text, text.p, self->close_frame->n);
     }
     conn_close (self, reason);
@@ -241,8 +246,7 @@ struct close_frame conn_close_frame (const struct conn *self)
 
 struct log_ctx conn_log (const struct conn *self)
 {
-    return (struct log_ctx){.conn = slice_str (self->id),
-                            .user = self->user ? user_id (self->user) : slice_str (NULL)};
+    return (struct log_ctx){.conn = slice_str (self->id), .user = self->user ? user_id (self->user) : slice_str (NULL)};
 }
 
 const char *conn_state_name (enum conn_state state)

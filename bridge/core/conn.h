@@ -52,43 +52,48 @@ struct conn {
     enum subprotocol subprotocol; /* echoed; SUBPROTOCOL_NONE: none */
     enum form form;
     struct hub *hub;
-    struct user *user;      /* counted in user->refs; NULL until the token was good */
-    int lane;               /* whose runtime has been told of it by CONNECT; LANE_NONE: none */
-    struct list user_link;  /* in user->conns */
-    struct list work_link;  /* in hub->dirty or hub->reap */
+    struct user *user;     /* counted in user->refs; NULL until the token was good */
+    int lane;              /* whose runtime has been told of it by CONNECT; LANE_NONE: none */
+    struct list user_link; /* in user->conns */
+    struct list work_link; /* in hub->dirty or hub->reap */
     struct timer timer;
-    void *wire;             /* the edge's; NULL before the upgrade and after the socket has gone */
+    void *wire; /* the edge's; NULL before the upgrade and after the socket has gone */
     struct outq outq;
 
     /* What CONNECT tells the runtime, and what is checked again on refresh. */
-    char *connect_headers;  /* owned msgpack pairs without the map's head; see session.c */
+    char *connect_headers; /* owned msgpack pairs without the map's head; see session.c */
     uint32_t connect_headers_n;
     uint32_t connect_pairs;
 
     /* Upstream. */
-    uint64_t seq;           /* of the last MESSAGE */
+    uint64_t seq; /* of the last MESSAGE */
     struct bucket bucket;
-    struct list early;      /* struct early_frame */
+    struct list early; /* struct early_frame */
     uint32_t early_n;
-    bool reading;           /* false: the edge reads no more until it is true again */
-    struct buf *partial;    /* a message that is still arriving; lent from first to last fragment */
+    bool reading;        /* false: the edge reads no more until it is true again */
+    struct buf *partial; /* a message that is still arriving; lent from first to last fragment */
 
     /* Downstream. */
-    uint64_t cursor;        /* offset of the last event put on the queue; while `behind`, the rest is in history */
+    uint64_t cursor; /* offset of the last event put on the queue; while `behind`, the rest is in history */
     bool behind;
-    enum recovery { RECOVERY_NOT_ASKED, RECOVERY_OK, RECOVERY_UNKNOWN_EPOCH, RECOVERY_EXPIRED } recovery;
+    enum recovery {
+        RECOVERY_NOT_ASKED,
+        RECOVERY_OK,
+        RECOVERY_UNKNOWN_EPOCH,
+        RECOVERY_EXPIRED
+    } recovery;
 
     /* Ends. */
     enum error_code refusal; /* ERROR_NONE: welcome */
     enum close_reason closing;
     struct close_frame *close_frame; /* owned; NULL: that of the reason */
-    bool kill;               /* the edge cuts the socket without further ado */
-    bool paused;             /* the edge's: it does not read at the moment */
-    bool established;        /* connection_established was queued */
+    bool kill;                       /* the edge cuts the socket without further ado */
+    bool paused;                     /* the edge's: it does not read at the moment */
+    bool established;                /* connection_established was queued */
 
     /* Times, monotonic ns; 0 = not set. */
     int64_t opened_at, wait_until, last_rx, ping_at, pong_until, blocked_since, drain_at;
-    int64_t expires;         /* `exp`, Unix seconds */
+    int64_t expires; /* `exp`, Unix seconds */
 };
 
 /* A connection in state connecting, with its id, known to the registry. NULL when memory is out. */

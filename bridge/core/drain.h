@@ -6,7 +6,12 @@
 #include "core/hub.h"
 
 struct drain {
-    enum { DRAIN_OFF, DRAIN_CLOSING, DRAIN_CUTTING, DRAIN_DONE } stage;
+    enum {
+        DRAIN_OFF,
+        DRAIN_CLOSING,
+        DRAIN_CUTTING,
+        DRAIN_DONE
+    } stage;
     struct hub *hub;
     struct timer timer;
     int64_t started_at;

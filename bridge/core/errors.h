@@ -16,8 +16,8 @@ struct error_info {
     const char *code;    /* error_code on the wire */
     const char *message; /* error_message on the wire */
     int http_status;
-    bool retry;          /* retry_allowed on the wire */
-    bool ours;           /* connection_error and 1013 rather than authentication_error and 1008 */
+    bool retry; /* retry_allowed on the wire */
+    bool ours;  /* connection_error and 1013 rather than authentication_error and 1008 */
 };
 
 /* Never NULL; aborts on ERROR_NONE. */

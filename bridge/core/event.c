@@ -4,14 +4,14 @@
 
 /* The keys that the bridge reads. Those before `thread_id` decide who gets the event: they must not stand
  * there twice. */
-#define FIELDS(X)                                                                                            \
-    X (type)                                                                                                 \
-    X (user_id)                                                                                              \
-    X (connection_id)                                                                                        \
-    X (run_id)                                                                                               \
-    X (thread_id)                                                                                            \
-    X (agent_name)                                                                                           \
-    X (delta)                                                                                                \
+#define FIELDS(X)                                                                                                      \
+    X (type)                                                                                                           \
+    X (user_id)                                                                                                        \
+    X (connection_id)                                                                                                  \
+    X (run_id)                                                                                                         \
+    X (thread_id)                                                                                                      \
+    X (agent_name)                                                                                                     \
+    X (delta)                                                                                                          \
     X (timestamp)
 
 enum field {
@@ -127,9 +127,9 @@ static double seconds_of (const struct found *found)
         return 0;
     switch (value->kind) {
     case MP_UINT:
-        return (double)value->u;
+        return (double) value->u;
     case MP_INT:
-        return (double)value->i;
+        return (double) value->i;
     case MP_FLOAT32:
     case MP_FLOAT64:
         return isfinite (value->d) ? value->d : 0;

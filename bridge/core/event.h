@@ -29,17 +29,16 @@ struct event {
     struct slice run_id;
     struct slice thread_id;
     struct slice agent_name;
-    struct slice delta;         /* string `delta`; has_delta tells an empty one from none */
-    double timestamp;           /* Unix seconds; 0 when absent or no number */
+    struct slice delta; /* string `delta`; has_delta tells an empty one from none */
+    double timestamp;   /* Unix seconds; 0 when absent or no number */
     bool has_delta;
-    bool has_reserved;          /* top-level keys that begin with `_` */
+    bool has_reserved; /* top-level keys that begin with `_` */
 };
 
 /* Read `bytes` as an event for `user` (frame 0). DROP_NONE when it is good; else why not:
- * MALFORMED (not exactly one msgpack map), TOO_DEEP, NO_TYPE (`type` missing, no string or empty), DUPLICATE_KEY (one of
- * type, user_id, connection_id, run_id twice), ISOLATION (`user_id` there and not the same string as `user`), MALFORMED
- * (connection_id neither string nor nil; nil means absent).
- * Size is not checked here. */
+ * MALFORMED (not exactly one msgpack map), TOO_DEEP, NO_TYPE (`type` missing, no string or empty), DUPLICATE_KEY (one
+ * of type, user_id, connection_id, run_id twice), ISOLATION (`user_id` there and not the same string as `user`),
+ * MALFORMED (connection_id neither string nor nil; nil means absent). Size is not checked here. */
 NODISCARD enum drop_reason event_parse (struct event *self, struct slice bytes, struct slice user);
 
 /* The label of a type name. */

@@ -38,8 +38,8 @@ int handshake_check (const struct request *request, const char **fault)
     *fault = "not a WebSocket upgrade";
     if (!slice_is (request->method, "GET"))
         return 405;
-    if (request_header (request, "upgrade", &value) != 1 || value.n != 9 || strncasecmp (value.p, "websocket", 9) != 0 ||
-        !request_header_has (request, "connection", "upgrade"))
+    if (request_header (request, "upgrade", &value) != 1 || value.n != 9 ||
+        strncasecmp (value.p, "websocket", 9) != 0 || !request_header_has (request, "connection", "upgrade"))
         return 426;
     *fault = "Sec-WebSocket-Version must be 13";
     if (request_header (request, "sec-websocket-version", &value) != 1 || !slice_is (value, "13"))
@@ -132,7 +132,8 @@ static void put_header_pair (msgpack_packer *packer, struct conn *conn, const st
 }
 
 /* Keep what CONNECT says, as it is said again when the runtime comes back. */
-static bool keep_connect_headers (struct conn *conn, const struct request *request, struct slice remote, const json_t *claims)
+static bool keep_connect_headers (struct conn *conn, const struct request *request, struct slice remote,
+                                  const json_t *claims)
 {
     struct buf *out = &conn->hub->scratch;
     msgpack_packer packer;
@@ -168,8 +169,8 @@ static bool bind_user (struct conn *conn, const struct request *request, const c
     return true;
 }
 
-static void find_token (const struct conn *conn, const struct request *request, struct slice subprotocols, struct buf *query,
-                        struct auth_request *out)
+static void find_token (const struct conn *conn, const struct request *request, struct slice subprotocols,
+                        struct buf *query, struct auth_request *out)
 {
     struct slice token;
     *out = (struct auth_request){.subprotocols = subprotocols};
@@ -195,7 +196,8 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     struct user *user = error == ERROR_NONE ? registry_user (&conn->hub->registry, slice_str (result.user)) : NULL;
     if (user && user->n_conns >= (uint32_t) conn->hub->config->max_connections_per_user)
         error = ERROR_USER_CONNECTION_LIMIT;
-    if (error == ERROR_NONE && (!keep_connect_headers (conn, request, remote, result.claims) || !bind_user (conn, request, result.user)))
+    if (error == ERROR_NONE &&
+        (!keep_connect_headers (conn, request, remote, result.claims) || !bind_user (conn, request, result.user)))
         error = ERROR_TOO_MANY_CONNECTIONS; /* memory is out */
     jwt_result_fini (&result);
     buf_fini (&query);

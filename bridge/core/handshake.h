@@ -10,11 +10,12 @@
 /* Is it one of ws-paths? */
 bool handshake_is_ws_path (const struct hub *hub, struct slice path);
 
-/* The HTTP status that refuses a malformed upgrade (400, 405, 426), with a static text in *fault; 0 when it is well-formed. */
+/* The HTTP status that refuses a malformed upgrade (400, 405, 426), with a static text in *fault; 0 when it is
+ * well-formed. */
 int handshake_check (const struct request *request, const char **fault);
 
-/* Who is it, and is there room? Fills in what the connection has to know: subprotocol, user, headers of CONNECT, expiry,
- * resume; or `refusal`. `remote` is the peer's address as text. Logs the refusal. */
+/* Who is it, and is there room? Fills in what the connection has to know: subprotocol, user, headers of CONNECT,
+ * expiry, resume; or `refusal`. `remote` is the peer's address as text. Logs the refusal. */
 void handshake_admit (struct conn *conn, const struct request *request, struct slice remote);
 
 #endif

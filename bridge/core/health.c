@@ -46,8 +46,9 @@ static json_t *numbers (const struct hub *hub)
     for (unsigned state = CONN_processing_ready; state <= CONN_degraded; state++)
         live += metric_get (M_CONNECTIONS, state);
     return json_pack ("{s:I, s:I, s:I, s:I, s:f}", "active_connections", (json_int_t) live, "total_connections",
-                      (json_int_t) metric_get (M_HANDSHAKES, 0), "active_users", (json_int_t) hub->registry.users_connected,
-                      "active_runs", (json_int_t) metric_get (M_RUNS_ACTIVE, 0), "error_rate", error_rate ());
+                      (json_int_t) metric_get (M_HANDSHAKES, 0), "active_users",
+                      (json_int_t) hub->registry.users_connected, "active_runs",
+                      (json_int_t) metric_get (M_RUNS_ACTIVE, 0), "error_rate", error_rate ());
 }
 
 static json_t *subprotocols (void)
@@ -63,15 +64,15 @@ int health_write (const struct hub *hub, struct buf *out)
     struct checks checks = look (hub);
     bool serving = checks.keys && checks.accepting;
     bool linked = checks.commands && checks.events;
-    append_json (
-        json_pack ("{s:s, s:f, s:s, s:s, s:f, s:{s:b, s:b, s:b, s:b, s:b}, s:o, s:{s:b, s:o}, s:{s:b, s:b}}", "status",
-                   serving ? (linked ? "healthy" : "degraded") : "unhealthy", "timestamp", clock_wall (), "environment",
-                   hub->config->environment, "version", AGENTBRIDGE_VERSION, "uptime_s",
-                   (double) (clock_now () - hub->started_at) / (double) S_NS, "checks", "runtime_commands", checks.commands,
-                   "runtime_events", checks.events, "auth_keys", checks.keys, "accepting", checks.accepting, "engine", true,
-                   "metrics", numbers (hub), "config", "pre_connection_auth_required", true, "subprotocols", subprotocols (),
-                   "e2e_testing", "enabled", false, "auth_bypass_active", false),
-        out);
+    append_json (json_pack ("{s:s, s:f, s:s, s:s, s:f, s:{s:b, s:b, s:b, s:b, s:b}, s:o, s:{s:b, s:o}, s:{s:b, s:b}}",
+                            "status", serving ? (linked ? "healthy" : "degraded") : "unhealthy", "timestamp",
+                            clock_wall (), "environment", hub->config->environment, "version", AGENTBRIDGE_VERSION,
+                            "uptime_s", (double) (clock_now () - hub->started_at) / (double) S_NS, "checks",
+                            "runtime_commands", checks.commands, "runtime_events", checks.events, "auth_keys",
+                            checks.keys, "accepting", checks.accepting, "engine", true, "metrics", numbers (hub),
+                            "config", "pre_connection_auth_required", true, "subprotocols", subprotocols (),
+                            "e2e_testing", "enabled", false, "auth_bypass_active", false),
+                 out);
     return serving ? 200 : 503;
 }
 

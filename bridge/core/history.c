@@ -82,8 +82,8 @@ static struct history_entry *new_entry (const struct event *event, uint64_t offs
     return entry;
 }
 
-bool history_append (struct history *self, const struct history_limits *limits, const struct event *event, uint64_t offset,
-                     int64_t now)
+bool history_append (struct history *self, const struct history_limits *limits, const struct event *event,
+                     uint64_t offset, int64_t now)
 {
     struct history_entry *entry = limits->events ? new_entry (event, offset, now) : NULL;
     if (!entry || cost (entry) > limits->bytes || !make_slot (self)) {

@@ -7,11 +7,11 @@
 
 struct history_entry {
     uint64_t offset;
-    int64_t at;           /* monotonic ns */
-    double timestamp;     /* of the event */
+    int64_t at;       /* monotonic ns */
+    double timestamp; /* of the event */
     enum event_type type;
     uint32_t n;
-    uint8_t bytes[];      /* msgpack map */
+    uint8_t bytes[]; /* msgpack map */
 };
 
 struct history {
@@ -30,8 +30,8 @@ struct history_limits {
 void history_init (struct history *self);
 void history_fini (struct history *self);
 
-/* Keep a copy of an event; older ones make room. False when it could not be kept (limits of 0, bigger than the limit, memory):
- * then it and everything before it counts as lost. */
+/* Keep a copy of an event; older ones make room. False when it could not be kept (limits of 0, bigger than the limit,
+ * memory): then it and everything before it counts as lost. */
 NODISCARD bool history_append (struct history *self, const struct history_limits *limits, const struct event *event,
                                uint64_t offset, int64_t now);
 

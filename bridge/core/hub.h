@@ -1,4 +1,5 @@
-/* What the functions of the core share. One hub per process, built by the bridge; everything runs in the loop's thread. */
+/* What the functions of the core share. One hub per process, built by the bridge; everything runs in the loop's thread.
+ */
 #ifndef CORE_HUB_H
 #define CORE_HUB_H
 

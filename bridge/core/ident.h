@@ -16,7 +16,8 @@ bool ident_is_connection (struct slice id);
 
 #define EPOCH_LEN 24
 
-/* Write a new epoch, opaque to clients and unique in time and among bridges, NUL-terminated, into EPOCH_LEN + 1 bytes. */
+/* Write a new epoch, opaque to clients and unique in time and among bridges, NUL-terminated, into EPOCH_LEN + 1 bytes.
+ */
 void ident_new_epoch (char *out);
 
 /* Write `n` random bytes as 2n lower-case hex digits and a NUL. */

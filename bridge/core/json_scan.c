@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 /* The byte `c` in all eight places. */
-#define EIGHT(c) (UINT64_C (0x0101010101010101) * (uint8_t)(c))
+#define EIGHT(c) (UINT64_C (0x0101010101010101) * (uint8_t) (c))
 
 /* Nonzero exactly when one of the eight bytes is below `n` (at most 0x80); which one it is cannot be told. */
 static uint64_t any_below (uint64_t word, uint8_t n)
@@ -17,8 +17,7 @@ static bool eight_plain (const char *p)
 {
     uint64_t word;
     memcpy (&word, p, sizeof word);
-    uint64_t special =
-        any_below (word, 0x20) | any_below (word ^ EIGHT ('"'), 1) | any_below (word ^ EIGHT ('\\'), 1);
+    uint64_t special = any_below (word, 0x20) | any_below (word ^ EIGHT ('"'), 1) | any_below (word ^ EIGHT ('\\'), 1);
     return ((special | word) & EIGHT (0x80)) == 0;
 }
 
@@ -26,7 +25,7 @@ static bool eight_plain (const char *p)
 static size_t plain_char (struct slice s)
 {
     uint32_t cp;
-    uint8_t c = (uint8_t)s.p[0];
+    uint8_t c = (uint8_t) s.p[0];
     if (c >= 0x80)
         return utf8_next (s, &cp);
     return c >= 0x20 && c != '"' && c != '\\';
@@ -72,7 +71,7 @@ static int hex_digit (char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
-    c = (char)(c | 0x20);
+    c = (char) (c | 0x20);
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
@@ -261,7 +260,7 @@ static int32_t undo_escape (struct slice raw, size_t *at)
     static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
     char c = raw.p[(*at)++];
     if (c != '\\')
-        return (uint8_t)c;
+        return (uint8_t) c;
     c = raw.p[(*at)++];
     if (c == 'u') {
         *at += 4;
@@ -278,7 +277,7 @@ bool json_string_is (struct slice raw, const char *ascii)
     size_t at = 0;
     while (at < raw.n) {
         int32_t c = undo_escape (raw, &at);
-        if (*ascii == '\0' || c != (uint8_t)*ascii++)
+        if (*ascii == '\0' || c != (uint8_t) *ascii++)
             return false;
     }
     return *ascii == '\0';

@@ -23,11 +23,12 @@ struct jwt_rules {
 /* The outcome. `error` is ERROR_NONE when the token is good. */
 struct jwt_result {
     enum error_code error;
-    const char *check; /* which check failed, for logs and `agentbridge verify`: static text such as
-                          "format", "algorithm", "key", "signature", "claims" or "claims: exp"; never shown to a client */
-    char *user;        /* owned, NUL-terminated, 1 to 128 bytes of UTF-8 without control characters; NULL on error */
-    int64_t expires;   /* `exp` as Unix seconds; 0 when the token has none */
-    json_t *claims;    /* owned; NULL on error */
+    const char
+        *check;      /* which check failed, for logs and `agentbridge verify`: static text such as
+                        "format", "algorithm", "key", "signature", "claims" or "claims: exp"; never shown to a client */
+    char *user;      /* owned, NUL-terminated, 1 to 128 bytes of UTF-8 without control characters; NULL on error */
+    int64_t expires; /* `exp` as Unix seconds; 0 when the token has none */
+    json_t *claims;  /* owned; NULL on error */
 };
 
 /* Check one compact JWS under `keys` at Unix time `now`. Order: format, algorithm, key, signature, claims.
@@ -42,8 +43,9 @@ void jwt_result_fini (struct jwt_result *self);
 /* Sign `claims` with HS256 under `secret`: a compact JWS that the caller frees; NULL when memory is out. */
 NODISCARD char *jwt_sign_hs256 (const json_t *claims, struct slice secret);
 
-/* Strict base64url of RFC 7515 section 2: no padding, no foreign characters, unused bits zero. Returns a buffer that the
- * caller frees, its length in *n (one NUL byte follows it, not counted); NULL when it is not canonical or memory is out. */
+/* Strict base64url of RFC 7515 section 2: no padding, no foreign characters, unused bits zero. Returns a buffer that
+ * the caller frees, its length in *n (one NUL byte follows it, not counted); NULL when it is not canonical or memory is
+ * out. */
 NODISCARD char *base64url_decode (struct slice text, size_t *n);
 
 #endif

@@ -11,10 +11,18 @@
 #include <stdint.h>
 
 enum jwt_alg {
-    JWT_HS256, JWT_HS384, JWT_HS512,
-    JWT_RS256, JWT_RS384, JWT_RS512,
-    JWT_PS256, JWT_PS384, JWT_PS512,
-    JWT_ES256, JWT_ES384, JWT_ES512,
+    JWT_HS256,
+    JWT_HS384,
+    JWT_HS512,
+    JWT_RS256,
+    JWT_RS384,
+    JWT_RS512,
+    JWT_PS256,
+    JWT_PS384,
+    JWT_PS512,
+    JWT_ES256,
+    JWT_ES384,
+    JWT_ES512,
     JWT_EdDSA,
     JWT_ALG_COUNT
 };
@@ -36,12 +44,12 @@ struct keys {
 
 /* Where the keys come from; "" or NULL means not given. Texts are borrowed. */
 struct keys_sources {
-    const char *secret;          /* HMAC secret itself */
+    const char *secret; /* HMAC secret itself */
     const char *secret_file;
     const char *public_key_file; /* PEM, one or more public keys (or certificates) */
     const char *jwks_file;
-    const char *algorithms;      /* comma list that narrows; "" = all that the keys serve. `none` is refused */
-    bool production;             /* an HMAC secret must have 32 bytes or more */
+    const char *algorithms; /* comma list that narrows; "" = all that the keys serve. `none` is refused */
+    bool production;        /* an HMAC secret must have 32 bytes or more */
 };
 
 /* Read everything. NULL when a source cannot be used; then `error` has one line naming option, file and fault.
@@ -50,7 +58,8 @@ struct keys_sources {
 NODISCARD struct keys *keys_load (const struct keys_sources *sources, struct buf *error, struct buf *skipped);
 
 /* The same for one JWKS text (RFC 7517); for the fuzzer and the fetch by URL. */
-NODISCARD struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error, struct buf *skipped);
+NODISCARD struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error,
+                                        struct buf *skipped);
 
 void keys_destroy (struct keys **self_p);
 

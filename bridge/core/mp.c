@@ -9,17 +9,14 @@ struct format {
 };
 
 static const struct format formats[32] = {
-    [0x00] = {MP_NIL, 0, 0},     [0x02] = {MP_BOOL, 0, 0},    [0x03] = {MP_BOOL, 0, 1},
-    [0x04] = {MP_BIN, 1, 0},     [0x05] = {MP_BIN, 2, 0},     [0x06] = {MP_BIN, 4, 0},
-    [0x07] = {MP_EXT, 1, 0},     [0x08] = {MP_EXT, 2, 0},     [0x09] = {MP_EXT, 4, 0},
-    [0x0a] = {MP_FLOAT32, 4, 0}, [0x0b] = {MP_FLOAT64, 8, 0}, [0x0c] = {MP_UINT, 1, 0},
-    [0x0d] = {MP_UINT, 2, 0},    [0x0e] = {MP_UINT, 4, 0},    [0x0f] = {MP_UINT, 8, 0},
-    [0x10] = {MP_INT, 1, 0},     [0x11] = {MP_INT, 2, 0},     [0x12] = {MP_INT, 4, 0},
-    [0x13] = {MP_INT, 8, 0},     [0x14] = {MP_EXT, 0, 1},     [0x15] = {MP_EXT, 0, 2},
-    [0x16] = {MP_EXT, 0, 4},     [0x17] = {MP_EXT, 0, 8},     [0x18] = {MP_EXT, 0, 16},
-    [0x19] = {MP_STR, 1, 0},     [0x1a] = {MP_STR, 2, 0},     [0x1b] = {MP_STR, 4, 0},
-    [0x1c] = {MP_ARRAY, 2, 0},   [0x1d] = {MP_ARRAY, 4, 0},   [0x1e] = {MP_MAP, 2, 0},
-    [0x1f] = {MP_MAP, 4, 0},
+    [0x00] = {MP_NIL, 0, 0},   [0x02] = {MP_BOOL, 0, 0},    [0x03] = {MP_BOOL, 0, 1},    [0x04] = {MP_BIN, 1, 0},
+    [0x05] = {MP_BIN, 2, 0},   [0x06] = {MP_BIN, 4, 0},     [0x07] = {MP_EXT, 1, 0},     [0x08] = {MP_EXT, 2, 0},
+    [0x09] = {MP_EXT, 4, 0},   [0x0a] = {MP_FLOAT32, 4, 0}, [0x0b] = {MP_FLOAT64, 8, 0}, [0x0c] = {MP_UINT, 1, 0},
+    [0x0d] = {MP_UINT, 2, 0},  [0x0e] = {MP_UINT, 4, 0},    [0x0f] = {MP_UINT, 8, 0},    [0x10] = {MP_INT, 1, 0},
+    [0x11] = {MP_INT, 2, 0},   [0x12] = {MP_INT, 4, 0},     [0x13] = {MP_INT, 8, 0},     [0x14] = {MP_EXT, 0, 1},
+    [0x15] = {MP_EXT, 0, 2},   [0x16] = {MP_EXT, 0, 4},     [0x17] = {MP_EXT, 0, 8},     [0x18] = {MP_EXT, 0, 16},
+    [0x19] = {MP_STR, 1, 0},   [0x1a] = {MP_STR, 2, 0},     [0x1b] = {MP_STR, 4, 0},     [0x1c] = {MP_ARRAY, 2, 0},
+    [0x1d] = {MP_ARRAY, 4, 0}, [0x1e] = {MP_MAP, 2, 0},     [0x1f] = {MP_MAP, 4, 0},
 };
 
 /* The kind of a token and its number: a value, a length or a count. */
@@ -32,7 +29,7 @@ uint64_t mp_big_endian (const char *p, size_t width)
 {
     uint64_t value = 0;
     for (size_t i = 0; i < width; i++)
-        value = value << 8 | (uint8_t)p[i];
+        value = value << 8 | (uint8_t) p[i];
     return value;
 }
 
@@ -60,7 +57,7 @@ static enum mp_status read_head (struct slice bytes, size_t *at, struct head *he
 {
     if (*at >= bytes.n)
         return MP_MALFORMED;
-    uint8_t first = (uint8_t)bytes.p[(*at)++];
+    uint8_t first = (uint8_t) bytes.p[(*at)++];
     if (first < 0x80)
         *head = (struct head){MP_UINT, first};
     else if (first < 0x90)
@@ -80,8 +77,8 @@ static enum mp_status take_bytes (struct slice bytes, size_t *at, uint64_t n, st
 {
     if (n > bytes.n - *at)
         return MP_MALFORMED;
-    token->bytes = slice_of (bytes.p + *at, (size_t)n);
-    *at += (size_t)n;
+    token->bytes = slice_of (bytes.p + *at, (size_t) n);
+    *at += (size_t) n;
     return MP_OK;
 }
 
@@ -89,23 +86,23 @@ static enum mp_status take_ext (struct slice bytes, size_t *at, uint64_t n, stru
 {
     if (*at >= bytes.n)
         return MP_MALFORMED;
-    token->ext_type = (int8_t)bytes.p[(*at)++];
+    token->ext_type = (int8_t) bytes.p[(*at)++];
     return take_bytes (bytes, at, n, token);
 }
 
 static enum mp_status take_count (size_t left, uint64_t count, struct mp_token *token)
 {
     uint64_t items = token->kind == MP_MAP ? count * 2 : count;
-    token->count = (uint32_t)count;
+    token->count = (uint32_t) count;
     return items > left ? MP_MALFORMED : MP_OK;
 }
 
 static double float_of_bits (uint64_t bits)
 {
     float value;
-    uint32_t narrow = (uint32_t)bits;
+    uint32_t narrow = (uint32_t) bits;
     memcpy (&value, &narrow, sizeof value);
-    return (double)value;
+    return (double) value;
 }
 
 static double double_of_bits (uint64_t bits)
@@ -117,13 +114,12 @@ static double double_of_bits (uint64_t bits)
 
 static void set_int (struct mp_token *token, uint64_t number)
 {
-    token->i = (int64_t)number;
+    token->i = (int64_t) number;
     if (token->i >= 0)
         token->kind = MP_UINT;
 }
 
-static enum mp_status read_body (struct slice bytes, size_t *at, const struct head *head,
-                                 struct mp_token *token)
+static enum mp_status read_body (struct slice bytes, size_t *at, const struct head *head, struct mp_token *token)
 {
     switch (head->kind) {
     case MP_NIL:
@@ -181,7 +177,7 @@ enum mp_status mp_skip_inside (struct slice bytes, size_t *pos, unsigned outer)
         if (token.kind == MP_ARRAY || token.kind == MP_MAP) {
             if (outer + depth >= MP_MAX_DEPTH)
                 return MP_TOO_DEEP;
-            left[depth++] = token.kind == MP_MAP ? (uint64_t)token.count * 2 : token.count;
+            left[depth++] = token.kind == MP_MAP ? (uint64_t) token.count * 2 : token.count;
         }
         while (depth && left[depth - 1] == 0)
             depth--;
@@ -248,7 +244,7 @@ bool mp_map_get_uint (struct slice map, const char *key, uint64_t *value)
 static int append (void *out, const char *bytes, size_t n)
 {
     buf_put (out, bytes, n);
-    return ((struct buf *)out)->failed ? -1 : 0;
+    return ((struct buf *) out)->failed ? -1 : 0;
 }
 
 void mp_writer_init (msgpack_packer *self, struct buf *out)
@@ -261,7 +257,7 @@ static bool length_fits (msgpack_packer *self, size_t n)
 {
     if (n <= UINT32_MAX)
         return true;
-    ((struct buf *)self->data)->failed = true;
+    ((struct buf *) self->data)->failed = true;
     return false;
 }
 

@@ -11,7 +11,11 @@
 
 #define MP_MAX_DEPTH 64 /* maps and arrays within each other, the outermost counts as 1 */
 
-enum mp_status { MP_OK, MP_MALFORMED, MP_TOO_DEEP };
+enum mp_status {
+    MP_OK,
+    MP_MALFORMED,
+    MP_TOO_DEEP
+};
 
 enum mp_kind {
     MP_NIL,
@@ -77,7 +81,6 @@ void mp_put_bool (msgpack_packer *self, bool value);
 void mp_put_nil (msgpack_packer *self);
 void mp_put_map (msgpack_packer *self, uint32_t pairs);
 void mp_put_array (msgpack_packer *self, uint32_t items);
-
 
 /* Does it begin like a map? */
 static inline bool mp_is_map (struct slice bytes)

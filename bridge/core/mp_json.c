@@ -26,14 +26,14 @@ static void write_value (struct writer *self);
  * least one. */
 static size_t bad_run (struct slice s)
 {
-    uint8_t first = (uint8_t)s.p[0];
+    uint8_t first = (uint8_t) s.p[0];
     if (first < 0xC2 || first > 0xF4)
         return 1;
     size_t want = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
     uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
     uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
     size_t n = 1;
-    while (n < want && n < s.n && (uint8_t)s.p[n] >= low && (uint8_t)s.p[n] <= high) {
+    while (n < want && n < s.n && (uint8_t) s.p[n] >= low && (uint8_t) s.p[n] <= high) {
         low = 0x80;
         high = 0xBF;
         n++;
@@ -43,12 +43,11 @@ static size_t bad_run (struct slice s)
 
 static void write_escape (struct buf *out, uint8_t c)
 {
-    static const char short_forms[0x20] = {
-        ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    static const char short_forms[0x20] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
     static const char hex[] = "0123456789abcdef";
     char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 0x0f]};
     if (c >= 0x20)
-        text[1] = (char)c;
+        text[1] = (char) c;
     else if (short_forms[c])
         text[1] = short_forms[c];
     buf_put (out, text, text[1] == 'u' ? 6 : 2);
@@ -64,8 +63,8 @@ static void write_text (struct buf *out, struct slice text)
             return;
         text = slice_of (text.p + n, text.n - n);
         n = 1;
-        if ((uint8_t)text.p[0] < 0x80) {
-            write_escape (out, (uint8_t)text.p[0]);
+        if ((uint8_t) text.p[0] < 0x80) {
+            write_escape (out, (uint8_t) text.p[0]);
         } else {
             buf_puts (out, "\xEF\xBF\xBD");
             n = bad_run (text);
@@ -85,11 +84,11 @@ void json_write_string (struct buf *out, struct slice text)
 static void base64_group (char *to, const char *from, size_t n)
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    uint32_t bits = (uint32_t)(uint8_t)from[0] << 16;
+    uint32_t bits = (uint32_t) (uint8_t) from[0] << 16;
     if (n > 1)
-        bits |= (uint32_t)(uint8_t)from[1] << 8;
+        bits |= (uint32_t) (uint8_t) from[1] << 8;
     if (n > 2)
-        bits |= (uint8_t)from[2];
+        bits |= (uint8_t) from[2];
     to[0] = alphabet[bits >> 18];
     to[1] = alphabet[bits >> 12 & 0x3f];
     to[2] = '=';
@@ -123,7 +122,7 @@ static void write_digits (struct buf *out, uint64_t value, size_t width)
     char text[24];
     size_t at = sizeof text;
     while (value || sizeof text - at < width) {
-        text[--at] = (char)('0' + value % 10);
+        text[--at] = (char) ('0' + value % 10);
         value /= 10;
     }
     buf_put (out, text + at, sizeof text - at);
@@ -132,7 +131,7 @@ static void write_digits (struct buf *out, uint64_t value, size_t width)
 static void write_int (struct buf *out, int64_t value)
 {
     buf_putc (out, '-');
-    write_digits (out, -(uint64_t)value, 1);
+    write_digits (out, -(uint64_t) value, 1);
 }
 
 /* Magnitudes with six fraction digits at most, such as times and durations, without the C library's detours.
@@ -145,8 +144,8 @@ static bool write_micros (struct buf *out, double magnitude)
     double micros = nearbyint (magnitude * 1e6);
     if (micros / 1e6 != magnitude)
         return false;
-    uint64_t whole = (uint64_t)micros / 1000000;
-    uint64_t fraction = (uint64_t)micros % 1000000;
+    uint64_t whole = (uint64_t) micros / 1000000;
+    uint64_t fraction = (uint64_t) micros % 1000000;
     size_t width = 6;
     while (width > 1 && fraction % 10 == 0) {
         fraction /= 10;
@@ -183,7 +182,7 @@ static void write_double (struct buf *out, double value)
     if (signbit (value))
         buf_putc (out, '-');
     if (magnitude < 1e15 && magnitude == trunc (magnitude)) {
-        write_digits (out, (uint64_t)magnitude, 1);
+        write_digits (out, (uint64_t) magnitude, 1);
         buf_puts (out, ".0");
     } else if (!write_micros (out, magnitude)) {
         write_scientific (out, magnitude);
@@ -202,12 +201,12 @@ static bool read_timestamp (const struct mp_token *token, struct moment *moment)
     if (token->ext_type != EXT_TIMESTAMP)
         return false;
     if (token->bytes.n == 4) {
-        *moment = (struct moment){(int64_t)mp_big_endian (p, 4), 0};
+        *moment = (struct moment){(int64_t) mp_big_endian (p, 4), 0};
     } else if (token->bytes.n == 8) {
         uint64_t both = mp_big_endian (p, 8);
-        *moment = (struct moment){(int64_t)(both & ((UINT64_C (1) << 34) - 1)), (uint32_t)(both >> 34)};
+        *moment = (struct moment){(int64_t) (both & ((UINT64_C (1) << 34) - 1)), (uint32_t) (both >> 34)};
     } else if (token->bytes.n == 12) {
-        *moment = (struct moment){(int64_t)mp_big_endian (p + 4, 8), (uint32_t)mp_big_endian (p, 4)};
+        *moment = (struct moment){(int64_t) mp_big_endian (p + 4, 8), (uint32_t) mp_big_endian (p, 4)};
     } else {
         return false;
     }
@@ -232,10 +231,10 @@ static void write_fraction (struct buf *out, uint32_t nanoseconds)
 static void write_timestamp (struct buf *out, struct moment moment)
 {
     struct tm tm;
-    time_t seconds = (time_t)moment.seconds;
+    time_t seconds = (time_t) moment.seconds;
     gmtime_r (&seconds, &tm);
-    buf_printf (out, "\"%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                tm.tm_hour, tm.tm_min, tm.tm_sec);
+    buf_printf (out, "\"%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+                tm.tm_min, tm.tm_sec);
     write_fraction (out, moment.nanoseconds);
     buf_puts (out, "Z\"");
 }
@@ -334,8 +333,7 @@ static void write_compound_key (struct writer *self)
 static bool becomes_string (const struct mp_token *token)
 {
     struct moment moment;
-    return token->kind == MP_STR || token->kind == MP_BIN ||
-           (token->kind == MP_EXT && read_timestamp (token, &moment));
+    return token->kind == MP_STR || token->kind == MP_BIN || (token->kind == MP_EXT && read_timestamp (token, &moment));
 }
 
 static void write_key (struct writer *self)

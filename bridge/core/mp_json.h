@@ -7,9 +7,9 @@
  *              outside the years 0001 to 9999 or with nanoseconds >= 1e9: like any other ext
  *   other ext  {"_ext":type,"data":base64}
  *   map keys   what becomes a JSON string (str, bin, timestamp) is that string, everything else its own JSON text in a
- *              string. An array, map or ext that is a key inside four keys already: base64 of its MessagePack bytes, since
- *              quotes inside quotes double with every level
- * The output has no blanks, is always valid JSON and always UTF-8. */
+ *              string. An array, map or ext that is a key inside four keys already: base64 of its MessagePack bytes,
+ * since quotes inside quotes double with every level The output has no blanks, is always valid JSON and always UTF-8.
+ */
 #ifndef CORE_MP_JSON_H
 #define CORE_MP_JSON_H
 

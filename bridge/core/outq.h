@@ -14,12 +14,17 @@ struct outq {
     uint32_t bytes;
 };
 
-enum outq_result { OUTQ_OK, OUTQ_FULL, OUTQ_NO_MEMORY };
+enum outq_result {
+    OUTQ_OK,
+    OUTQ_FULL,
+    OUTQ_NO_MEMORY
+};
 
 void outq_init (struct outq *self);
 void outq_fini (struct outq *self);
 
-/* Append a frame; on OUTQ_OK the queue holds a reference of its own. A queue that is empty takes one frame of any size. */
+/* Append a frame; on OUTQ_OK the queue holds a reference of its own. A queue that is empty takes one frame of any size.
+ */
 NODISCARD enum outq_result outq_push (struct outq *self, struct msg *msg, size_t max_msgs, size_t max_bytes);
 
 /* The frame `i` from the front, borrowed; NULL beyond the end. */

@@ -106,8 +106,8 @@ static void enforce_total (struct registry *self, size_t total_bytes)
     }
 }
 
-uint64_t registry_record (struct registry *self, struct user *user, const struct history_limits *limits, size_t total_bytes,
-                          const struct event *event, int64_t now)
+uint64_t registry_record (struct registry *self, struct user *user, const struct history_limits *limits,
+                          size_t total_bytes, const struct event *event, int64_t now)
 {
     uint64_t offset = ++user->offset;
     if (list_empty (&user->age_link))

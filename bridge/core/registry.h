@@ -48,8 +48,8 @@ void registry_user_release (struct registry *self, struct user *user);
 
 /* Give the event the user's next offset and keep it in history, within the limits of the user and of all users.
  * A user without connections may be gone afterwards. */
-uint64_t registry_record (struct registry *self, struct user *user, const struct history_limits *limits, size_t total_bytes,
-                          const struct event *event, int64_t now);
+uint64_t registry_record (struct registry *self, struct user *user, const struct history_limits *limits,
+                          size_t total_bytes, const struct event *event, int64_t now);
 
 /* Let go of what is too old. A bounded number of users a call. */
 void registry_expire (struct registry *self, const struct history_limits *limits, int64_t now);

@@ -1,5 +1,5 @@
-/* The head of an HTTP/1.x request (RFC 9112), read strictly: CRLF, no folding, no blanks around names, origin-form only.
- * Why our own: see edge/http.c. */
+/* The head of an HTTP/1.x request (RFC 9112), read strictly: CRLF, no folding, no blanks around names, origin-form
+ * only. Why our own: see edge/http.c. */
 #ifndef CORE_REQUEST_H
 #define CORE_REQUEST_H
 
@@ -7,7 +7,11 @@
 
 #define REQUEST_MAX_HEADERS 100
 
-enum request_status { REQUEST_OK, REQUEST_INCOMPLETE, REQUEST_BAD };
+enum request_status {
+    REQUEST_OK,
+    REQUEST_INCOMPLETE,
+    REQUEST_BAD
+};
 
 struct request_header {
     struct slice name, value; /* value without blanks around it */
@@ -21,7 +25,7 @@ struct request {
     int minor;          /* HTTP/1.minor */
     size_t n_headers;
     struct request_header headers[REQUEST_MAX_HEADERS];
-    const char *fault;  /* REQUEST_BAD: what is wrong, static text */
+    const char *fault; /* REQUEST_BAD: what is wrong, static text */
 };
 
 /* Read the head at the start of `text`. REQUEST_OK: *head_n is its length with the empty line; what follows belongs to

@@ -33,10 +33,8 @@ void session_refuse (struct conn *conn, enum error_code code)
 static bool send_to_lane (struct conn *conn, int lane, enum command_name name, struct slice headers)
 {
     struct hub *hub = conn->hub;
-    struct command command = {.name = name,
-                              .connection_id = slice_str (conn->id),
-                              .user_id = user_id (conn->user),
-                              .headers = headers};
+    struct command command = {
+        .name = name, .connection_id = slice_str (conn->id), .user_id = user_id (conn->user), .headers = headers};
     return hub->runtime.send (hub->runtime.self, lane, &command);
 }
 
@@ -156,7 +154,8 @@ static void welcome (struct conn *conn)
     notice_established (conn);
     metric_inc (M_HANDSHAKES, 0);
     metric_observe (M_CONNECTION_SETUP, (double) (clock_read () - conn->opened_at) / (double) S_NS);
-    LOG (CONN_OPEN, &ctx, KV_S ("subprotocol", conn->subprotocol < SUBPROTOCOL_NONE ? subprotocol_token (conn->subprotocol) : ""),
+    LOG (CONN_OPEN, &ctx,
+         KV_S ("subprotocol", conn->subprotocol < SUBPROTOCOL_NONE ? subprotocol_token (conn->subprotocol) : ""),
          KV_B ("recovered", conn->recovery == RECOVERY_OK));
     conn->wait_until = 0;
     conn->ping_at = clock_now () + conn->hub->config->ping_interval_s * S_NS;

@@ -4,7 +4,12 @@
 
 #include "base/slice.h"
 
-enum form { FORM_JSON, FORM_MSGPACK, FORM_RAW, FORM_COUNT };
+enum form {
+    FORM_JSON,
+    FORM_MSGPACK,
+    FORM_RAW,
+    FORM_COUNT
+};
 
 enum subprotocol {
 #define SUBPROTOCOL(symbol, token, form) SUBPROTOCOL_##symbol,

@@ -59,7 +59,8 @@ static void forward (struct conn *conn, enum ws_opcode opcode, struct slice byte
                               .user_id = user_id (conn->user),
                               .headers = message_headers (conn, opcode, msg->traceparent),
                               .body = bytes};
-    if (conn->state == CONN_degraded || !command.headers.n || !hub->runtime.send (hub->runtime.self, conn->lane, &command)) {
+    if (conn->state == CONN_degraded || !command.headers.n ||
+        !hub->runtime.send (hub->runtime.self, conn->lane, &command)) {
         refuse (conn, CLIENT_ERROR_RUNTIME_UNAVAILABLE, CLIENT_RESULT_unavailable, msg->message_id);
         return;
     }

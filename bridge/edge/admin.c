@@ -108,9 +108,9 @@ static const struct route {
     bool post; /* POST is allowed too */
     void (*handle) (struct admin *self, struct http_conn *http, const struct request *request);
 } routes[] = {
-    {"/livez", false, on_livez},          {"/startupz", false, on_livez}, {"/readyz", false, on_readyz},
-    {"/metrics", false, on_metrics},      {"/ws/health", false, on_health},
-    {"/health/websocket", false, on_health}, {"/drain", true, on_drain},
+    {"/livez", false, on_livez},     {"/startupz", false, on_livez},   {"/readyz", false, on_readyz},
+    {"/metrics", false, on_metrics}, {"/ws/health", false, on_health}, {"/health/websocket", false, on_health},
+    {"/drain", true, on_drain},
 };
 
 static void on_request (void *owner, struct http_conn *http, const struct request *request)
@@ -122,7 +122,8 @@ static void on_request (void *owner, struct http_conn *http, const struct reques
         if (slice_is (request->method, "GET") || (route->post && slice_is (request->method, "POST")))
             route->handle (owner, http, request);
         else
-            http_respond_error (http, 405, route->post ? "Allow: GET, POST\r\n" : "Allow: GET\r\n", "method not allowed");
+            http_respond_error (http, 405, route->post ? "Allow: GET, POST\r\n" : "Allow: GET\r\n",
+                                "method not allowed");
         return;
     }
     http_respond_error (http, 404, "", "no such path");

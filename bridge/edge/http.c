@@ -8,11 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_BATCH  64
-#define BACKLOG       4096
-#define MAX_PENDING   2048          /* requests that are not answered yet, per listener */
-#define ACCEPT_PAUSE  (200 * MS_NS) /* after accept(2) has failed for want of descriptors */
-#define LINGER        (2 * S_NS)    /* for the peer to read the answer and close */
+#define ACCEPT_BATCH 64
+#define BACKLOG      4096
+#define MAX_PENDING  2048          /* requests that are not answered yet, per listener */
+#define ACCEPT_PAUSE (200 * MS_NS) /* after accept(2) has failed for want of descriptors */
+#define LINGER       (2 * S_NS)    /* for the peer to read the answer and close */
 
 struct http_server {
     uv_poll_t poll;
@@ -33,7 +33,13 @@ struct http_conn {
     struct list link;
     struct timer timer;
     int fd;
-    enum { READING_HEAD, WAITING_FOR_ANSWER, WRITING, LINGERING, GONE } state;
+    enum {
+        READING_HEAD,
+        WAITING_FOR_ANSWER,
+        WRITING,
+        LINGERING,
+        GONE
+    } state;
     struct buf in;
     struct buf out;
     size_t head_n;
@@ -134,8 +140,8 @@ static void write_out (struct http_conn *self)
 static const char *status_text (int status)
 {
     switch (status) {
-#define STATUS(code, text)                                                                                   \
-    case code:                                                                                               \
+#define STATUS(code, text)                                                                                             \
+    case code:                                                                                                         \
         return text;
         STATUS (200, "OK")
         STATUS (400, "Bad Request")
@@ -267,8 +273,8 @@ static void note_peer (struct http_conn *self, const struct sockaddr_storage *pe
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) peer;
         const uint8_t *bytes = in6->sin6_addr.s6_addr;
         inet_ntop (AF_INET6, &in6->sin6_addr, self->remote, sizeof self->remote);
-        self->loopback = IN6_IS_ADDR_LOOPBACK (&in6->sin6_addr) ||
-                         (IN6_IS_ADDR_V4MAPPED (&in6->sin6_addr) && bytes[12] == 127);
+        self->loopback =
+            IN6_IS_ADDR_LOOPBACK (&in6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED (&in6->sin6_addr) && bytes[12] == 127);
     }
 }
 
@@ -276,7 +282,8 @@ static void add_conn (struct http_server *server, int fd, const struct sockaddr_
 {
     struct http_conn *self = server->n_conns < MAX_PENDING ? calloc (1, sizeof *self) : NULL;
     if (!self || uv_poll_init (server->loop, &self->poll, fd) != 0) {
-        LOG (ACCEPT_FAILED, NULL, KV_S ("listener", server->name), KV_S ("why", self ? "poll" : "too many open requests"));
+        LOG (ACCEPT_FAILED, NULL, KV_S ("listener", server->name),
+             KV_S ("why", self ? "poll" : "too many open requests"));
         free (self);
         close (fd);
         return;

@@ -2,8 +2,8 @@
  * to another protocol.
  *
  * Why not libwebsockets' own: it copies the client's list of subprotocols into 128 bytes and drops the connection when
- * a token in it is longer, it accepts h2c and other upgrades on plain listeners, and its handshake checks are lax. With this in
- * front it sees only upgrade requests that the bridge itself has written. */
+ * a token in it is longer, it accepts h2c and other upgrades on plain listeners, and its handshake checks are lax. With
+ * this in front it sees only upgrade requests that the bridge itself has written. */
 #ifndef EDGE_HTTP_H
 #define EDGE_HTTP_H
 
@@ -29,12 +29,14 @@ NODISCARD struct http_server *http_server_new (uv_loop_t *loop, struct hub *hub,
 void http_server_destroy (struct http_server **self_p);
 
 /* Answer and close. `headers`: further header lines, each with CRLF, or "". Ends the life of `conn` for the caller. */
-void http_respond (struct http_conn *conn, int status, const char *headers, const char *content_type, struct slice body);
+void http_respond (struct http_conn *conn, int status, const char *headers, const char *content_type,
+                   struct slice body);
 
 /* Answer {"error":code,"message":text}. */
 void http_respond_error (struct http_conn *conn, int status, const char *headers, const char *message);
 
-/* Take over: the socket (owned by the caller then) and the bytes behind the head, appended to `rest`. Ends the life of `conn`. */
+/* Take over: the socket (owned by the caller then) and the bytes behind the head, appended to `rest`. Ends the life of
+ * `conn`. */
 int http_detach (struct http_conn *conn, struct buf *rest);
 
 /* Tell `fn` when the peer goes away before the answer. */

@@ -7,14 +7,14 @@
 
 #include <czmq.h>
 
-#define MAX_ENDPOINTS   64 /* of each kind */
-#define MAX_FRAMES      8      /* of one message; a message with more is malformed */
-#define BATCH           500    /* messages of one socket in one pulse */
-#define EVENT_HWM       100000 /* events waiting in ZeroMQ */
-#define RECONNECT_MS    50
-#define RECONNECT_MAX   2000
-#define LINGER_MS       1000
-#define COMMAND_MARGIN  65536 /* for headers, on top of max-event-bytes */
+#define MAX_ENDPOINTS  64     /* of each kind */
+#define MAX_FRAMES     8      /* of one message; a message with more is malformed */
+#define BATCH          500    /* messages of one socket in one pulse */
+#define EVENT_HWM      100000 /* events waiting in ZeroMQ */
+#define RECONNECT_MS   50
+#define RECONNECT_MAX  2000
+#define LINGER_MS      1000
+#define COMMAND_MARGIN 65536 /* for headers, on top of max-event-bytes */
 
 /* One ZeroMQ socket with its place in the loop. */
 struct port {
@@ -22,12 +22,12 @@ struct port {
     struct log_ctx log;
     char *endpoint;
     zsock_t *sock;
-    void *zmq;       /* of sock */
+    void *zmq; /* of sock */
     uv_poll_t poll;
     struct monitor *monitor;
-    int lane;        /* LANE_NONE for an event socket */
+    int lane; /* LANE_NONE for an event socket */
     bool up;
-    bool touched;    /* its events have to be looked at (ZMQ_FD is edge-triggered) */
+    bool touched; /* its events have to be looked at (ZMQ_FD is edge-triggered) */
 };
 
 struct link {
@@ -43,7 +43,7 @@ struct link {
     zcert_t *own;
     zcert_t *runtime;
     zactor_t *auth; /* lets in only the runtime's key, on bound endpoints */
-    int n_open; /* ports whose descriptors the loop still holds, and one for ourselves */
+    int n_open;     /* ports whose descriptors the loop still holds, and one for ourselves */
 };
 
 /* --- up: commands to the runtime ----------------------------------------------------------------------------- */
@@ -84,7 +84,8 @@ static bool link_send (void *arg, int lane, const struct command *command)
     }
     struct log_ctx ctx = {.conn = command->connection_id, .user = command->user_id};
     metric_inc (M_COMMANDS_DROPPED, up ? COMMAND_DROP_backpressure : COMMAND_DROP_link_down);
-    LOG (COMMAND_NOT_SENT, &ctx, KV_S ("command", command_text (command->name)), KV_S ("why", up ? "backpressure" : "link down"));
+    LOG (COMMAND_NOT_SENT, &ctx, KV_S ("command", command_text (command->name)),
+         KV_S ("why", up ? "backpressure" : "link down"));
     return false;
 }
 
@@ -359,7 +360,8 @@ static bool watch (struct link *self, struct port *port)
     return uv_poll_start (&port->poll, UV_READABLE, on_ready) == 0;
 }
 
-static bool open_port (struct link *self, struct port *port, int type, int lane, const char *endpoint, struct buf *error)
+static bool open_port (struct link *self, struct port *port, int type, int lane, const char *endpoint,
+                       struct buf *error)
 {
     const char *bridge_id = self->hub->config->bridge_id;
     *port = (struct port){.link = self, .lane = lane, .endpoint = strdup (endpoint), .sock = zsock_new (type)};
@@ -373,7 +375,8 @@ static bool open_port (struct link *self, struct port *port, int type, int lane,
     if (type == ZMQ_DEALER)
         zmq_setsockopt (port->zmq, ZMQ_ROUTING_ID, bridge_id, strlen (bridge_id));
     else
-        zmq_setsockopt (port->zmq, ZMQ_SUBSCRIBE, "", 0); /* everything: thousands of filters can get lost on reconnect */
+        zmq_setsockopt (port->zmq, ZMQ_SUBSCRIBE, "",
+                        0); /* everything: thousands of filters can get lost on reconnect */
     port->monitor = monitor_new (self->loop, &self->hub->wheel, port->zmq, &monitor_events, port);
     if (!port->monitor || !secure (self, port, endpoint[0] == '@') || !watch (self, port) ||
         zsock_attach (port->sock, endpoint, false) != 0) {
@@ -413,11 +416,8 @@ struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error)
     self->loop = loop;
     self->hub = hub;
     timer_init (&self->ping, send_pings);
-    hub->runtime = (struct runtime_port){.self = self,
-                                         .lanes = link_lanes,
-                                         .lane_up = link_lane_up,
-                                         .events_up = link_events_up,
-                                         .send = link_send};
+    hub->runtime = (struct runtime_port){
+        .self = self, .lanes = link_lanes, .lane_up = link_lane_up, .events_up = link_events_up, .send = link_send};
     if (!load_certs (self, error) ||
         !open_ports (self, self->lanes, &self->n_lanes, ZMQ_DEALER, hub->config->runtime_commands, error) ||
         !open_ports (self, self->events, &self->n_events, ZMQ_SUB, hub->config->runtime_events, error)) {

@@ -9,15 +9,15 @@
 
 struct link;
 
-/* Connect or bind what the configuration says, and become hub->runtime. NULL with one line in `error` when an endpoint or
- * certificate cannot be used. */
+/* Connect or bind what the configuration says, and become hub->runtime. NULL with one line in `error` when an endpoint
+ * or certificate cannot be used. */
 NODISCARD struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error);
 
 /* Close the sockets; what was handed over and not sent yet has a second to go out. The loop has to run once more. */
 void link_destroy (struct link **self_p);
 
-/* Take what has arrived, at most a batch per socket. True when there is more to take: come again without waiting. Called by
- * the pulse. */
+/* Take what has arrived, at most a batch per socket. True when there is more to take: come again without waiting.
+ * Called by the pulse. */
 bool link_pulse (struct link *self);
 
 /* Tell `fn` after lanes or events have come up or gone down, when the sessions know already. */

@@ -79,7 +79,8 @@ static void on_ready (uv_poll_t *poll, int status, int events)
             handle (self, event);
 }
 
-struct monitor *monitor_new (uv_loop_t *loop, struct wheel *wheel, void *zmq, const struct monitor_events *events, void *arg)
+struct monitor *monitor_new (uv_loop_t *loop, struct wheel *wheel, void *zmq, const struct monitor_events *events,
+                             void *arg)
 {
     struct monitor *self = calloc (1, sizeof *self);
     char endpoint[64];
@@ -88,7 +89,10 @@ struct monitor *monitor_new (uv_loop_t *loop, struct wheel *wheel, void *zmq, co
     *self = (struct monitor){.zmq = zmq, .wheel = wheel, .events = events, .arg = arg};
     timer_init (&self->retry, on_no_retry);
     snprintf (endpoint, sizeof endpoint, "inproc://monitor-%p", (void *) self);
-    self->pair = zmq_socket_monitor (zmq, endpoint, FAILURES | RETRIES | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) == 0 ? zsock_new (ZMQ_PAIR) : NULL;
+    self->pair = zmq_socket_monitor (zmq, endpoint,
+                                     FAILURES | RETRIES | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) == 0
+                     ? zsock_new (ZMQ_PAIR)
+                     : NULL;
     if (!self->pair || zsock_connect (self->pair, "%s", endpoint) != 0 ||
         uv_poll_init (loop, &self->poll, (int) zsock_fd (self->pair)) != 0) {
         zsock_destroy (&self->pair);

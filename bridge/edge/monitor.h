@@ -1,5 +1,5 @@
-/* How many peers a ZeroMQ socket has, from its monitor (zmq_socket_monitor): a peer counts from the end of its handshake
- * until it disconnects. */
+/* How many peers a ZeroMQ socket has, from its monitor (zmq_socket_monitor): a peer counts from the end of its
+ * handshake until it disconnects. */
 #ifndef EDGE_MONITOR_H
 #define EDGE_MONITOR_H
 
@@ -25,8 +25,8 @@ struct monitor_events {
 };
 
 /* Watch `zmq` (a libzmq socket), from before its endpoint is attached. NULL when that fails. */
-NODISCARD struct monitor *monitor_new (uv_loop_t *loop, struct wheel *wheel, void *zmq, const struct monitor_events *events,
-                                       void *arg);
+NODISCARD struct monitor *monitor_new (uv_loop_t *loop, struct wheel *wheel, void *zmq,
+                                       const struct monitor_events *events, void *arg);
 
 /* Before the watched socket is closed. */
 void monitor_destroy (struct monitor **self_p);

@@ -3,7 +3,8 @@
 #include "core/health.h"
 #include "core/session.h"
 
-struct public {
+struct public
+{
     struct hub *hub;
     struct ws *ws;
     struct http_server *server;
@@ -34,7 +35,8 @@ static void refuse (struct conn *conn, struct http_conn *http, enum error_code c
 {
     const struct error_info *info = error_info (code);
     char body[256];
-    int n = snprintf (body, sizeof body, "{\"error_code\":\"%s\",\"error_message\":\"%s\"}\n", info->code, info->message);
+    int n =
+        snprintf (body, sizeof body, "{\"error_code\":\"%s\",\"error_message\":\"%s\"}\n", info->code, info->message);
     const char *headers = info->http_status == 503   ? "Retry-After: 1\r\n"
                           : info->http_status == 401 ? "WWW-Authenticate: Bearer\r\n"
                                                      : "";

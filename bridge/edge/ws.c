@@ -7,10 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GATHER_BYTES  65536  /* small frames for one socket share a write */
-#define FLUSH_BUDGET  262144 /* bytes for one connection in one pulse; then the others have their turn */
-#define RX_CHUNK      256    /* held by every connection, so small; longer messages are collected in upstream.c */
-#define TX_CHUNK      (1 << 20)
+#define GATHER_BYTES 65536  /* small frames for one socket share a write */
+#define FLUSH_BUDGET 262144 /* bytes for one connection in one pulse; then the others have their turn */
+#define RX_CHUNK     256    /* held by every connection, so small; longer messages are collected in upstream.c */
+#define TX_CHUNK     (1 << 20)
 
 struct ws {
     struct hub *hub;
@@ -20,7 +20,8 @@ struct ws {
     uint8_t gather[GATHER_BYTES];
 };
 
-/* Frames are complete, header and all, so they go out as raw bytes: that is what LWS_WRITE_HTTP means on a WebSocket. */
+/* Frames are complete, header and all, so they go out as raw bytes: that is what LWS_WRITE_HTTP means on a WebSocket.
+ */
 static bool write_raw (struct lws *wsi, uint8_t *bytes, size_t n)
 {
     return lws_write (wsi, bytes, n, LWS_WRITE_HTTP) >= 0;
@@ -52,13 +53,14 @@ static void on_receive (struct conn *conn, struct lws *wsi, struct slice bytes)
     upstream_chunk (conn, lws_frame_is_binary (wsi) ? WS_BINARY : WS_TEXT, bytes, final);
 }
 
-/* The answer to our own close frame ends the connection; a close of the peer's is answered by libwebsockets, except that a
- * one-byte payload is malformed (RFC 6455 section 5.5.1) and it would echo that. */
+/* The answer to our own close frame ends the connection; a close of the peer's is answered by libwebsockets, except
+ * that a one-byte payload is malformed (RFC 6455 section 5.5.1) and it would echo that. */
 static int on_peer_close (struct conn *conn, struct lws *wsi, const uint8_t *payload, size_t n)
 {
     bool ours = conn_is_ending (conn);
     if (n >= 2)
-        conn_close_with (conn, CLOSE_PEER_CLOSED, (uint16_t) (payload[0] << 8 | payload[1]), slice_of (payload + 2, n - 2));
+        conn_close_with (conn, CLOSE_PEER_CLOSED, (uint16_t) (payload[0] << 8 | payload[1]),
+                         slice_of (payload + 2, n - 2));
     else
         conn_close_with (conn, CLOSE_PEER_CLOSED, 1005, slice_str (NULL));
     if (n == 1 && !ours)
@@ -217,10 +219,10 @@ static int callback (struct lws *wsi, enum lws_callback_reasons reason, void *us
     }
 }
 
-#define WS_PROTOCOL(protocol_name)                                                                           \
-    {                                                                                                        \
-        .name = protocol_name, .callback = callback, .per_session_data_size = sizeof (struct conn *),          \
-        .rx_buffer_size = RX_CHUNK, .tx_packet_size = TX_CHUNK                                               \
+#define WS_PROTOCOL(protocol_name)                                                                                     \
+    {                                                                                                                  \
+        .name = protocol_name, .callback = callback, .per_session_data_size = sizeof (struct conn *),                  \
+        .rx_buffer_size = RX_CHUNK, .tx_packet_size = TX_CHUNK                                                         \
     }
 
 static const struct lws_protocols protocols[] = {

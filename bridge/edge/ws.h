@@ -18,8 +18,8 @@ void ws_close (struct ws *self);
 /* After the loop has run out. */
 void ws_destroy (struct ws **self_p);
 
-/* Go on with an accepted handshake: sends the 101 and gives the connection its socket. Takes `fd`. `key` is the client's
- * Sec-WebSocket-Key, `rest` what came behind the request head. On failure the connection ends. */
+/* Go on with an accepted handshake: sends the 101 and gives the connection its socket. Takes `fd`. `key` is the
+ * client's Sec-WebSocket-Key, `rest` what came behind the request head. On failure the connection ends. */
 void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, struct slice rest);
 
 /* Look at every connection in hub->dirty. Called by the pulse, outside all callbacks. */
