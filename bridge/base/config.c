@@ -333,21 +333,19 @@ bool config_list_next (struct slice *rest, struct slice *word)
 {
     if (!rest->p)
         return false;
-    const char *comma = rest->n ? memchr (rest->p, ',', rest->n) : NULL;
-    *word = slice_of (rest->p, comma ? (size_t) (comma - rest->p) : rest->n);
-    *rest = comma ? slice_of (comma + 1, rest->n - word->n - 1) : slice_of (NULL, 0);
-    while (word->n && (*word->p == ' ' || *word->p == '\t'))
-        *word = slice_of (word->p + 1, word->n - 1);
-    while (word->n && (word->p[word->n - 1] == ' ' || word->p[word->n - 1] == '\t'))
-        word->n--;
+    if (!slice_cut (rest, ',', word)) {
+        *word = *rest;
+        *rest = slice_of (NULL, 0);
+    }
+    *word = slice_trim (*word);
     return true;
 }
 
 bool config_list_has (const char *list, struct slice word)
 {
     struct slice rest = slice_str (list), entry;
-    while (config_list_next (&rest, &entry))
-        if (entry.n && slice_eq (entry, word))
+    while (slice_next_item (&rest, &entry))
+        if (slice_eq (entry, word))
             return true;
     return false;
 }

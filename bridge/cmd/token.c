@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "core/auth.h"
+#include "core/ident.h"
 
 #define TTL_DEFAULT 3600
 #define TTL_MAX     31536000
@@ -61,7 +62,7 @@ static bool parse_args (struct token_args *args, int argc, char **argv)
     }
     if (!args->user)
         return fault ("--user", NULL, "must be given");
-    if (!auth_valid_user (slice_str (args->user)))
+    if (!ident_is_user (slice_str (args->user)))
         return fault ("--user", NULL, "must be 1 to 128 bytes of UTF-8 without control characters");
     return true;
 }

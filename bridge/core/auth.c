@@ -1,23 +1,13 @@
 #include "core/auth.h"
-#include "base/utf8.h"
+#include "core/base64url.h"
 
 #define TOKEN_MAX_BYTES (16 * 1024)
-#define USER_MAX_BYTES  128
 
 static const char *const token_prefixes[] = {"jwt.", "jwt-auth.", "bearer."};
 
 static bool is_blank (char c)
 {
     return c == ' ' || c == '\t';
-}
-
-static struct slice trim (struct slice s)
-{
-    for (; s.n && is_blank (s.p[0]); s.p++)
-        s.n--;
-    while (s.n && is_blank (s.p[s.n - 1]))
-        s.n--;
-    return s;
 }
 
 static bool begins_with (struct slice s, const char *prefix, bool any_case)
@@ -31,27 +21,23 @@ static bool begins_with (struct slice s, const char *prefix, bool any_case)
 static bool find_bearer (struct slice authorization, struct slice *token)
 {
     static const char scheme[] = "bearer";
-    struct slice value = trim (authorization);
+    struct slice value = slice_trim (authorization);
     size_t n = sizeof scheme - 1;
     if (!begins_with (value, scheme, true) || (value.n > n && !is_blank (value.p[n])))
         return false;
-    *token = trim (slice_of (value.p + n, value.n - n));
+    *token = slice_trim (slice_of (value.p + n, value.n - n));
     return true;
 }
 
 /* The first entry of a comma list that begins with `prefix`. */
 static bool find_entry (struct slice list, const char *prefix, struct slice *token)
 {
-    while (list.n) {
-        const char *comma = memchr (list.p, ',', list.n);
-        size_t n = comma ? (size_t) (comma - list.p) : list.n;
-        struct slice entry = trim (slice_of (list.p, n));
-        if (begins_with (entry, prefix, false)) {
-            *token = slice_of (entry.p + strlen (prefix), entry.n - strlen (prefix));
-            return true;
-        }
-        n += comma ? 1 : 0;
-        list = slice_of (list.p + n, list.n - n);
+    struct slice entry;
+    while (slice_next_item (&list, &entry)) {
+        if (!begins_with (entry, prefix, false))
+            continue;
+        *token = slice_of (entry.p + strlen (prefix), entry.n - strlen (prefix));
+        return true;
     }
     return false;
 }
@@ -108,23 +94,4 @@ bool auth_is_secret_entry (struct slice entry)
         if (begins_with (entry, others[i], true))
             return true;
     return false;
-}
-
-static bool is_control (uint32_t cp)
-{
-    return cp < 0x20 || (cp >= 0x7f && cp <= 0x9f);
-}
-
-bool auth_valid_user (struct slice user)
-{
-    uint32_t cp;
-    if (user.n == 0 || user.n > USER_MAX_BYTES)
-        return false;
-    while (user.n) {
-        size_t n = utf8_next (user, &cp);
-        if (n == 0 || is_control (cp))
-            return false;
-        user = slice_of (user.p + n, user.n - n);
-    }
-    return true;
 }

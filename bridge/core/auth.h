@@ -25,7 +25,4 @@ void auth_check_token (struct jwt_result *result, const struct keys *keys, const
 /* Does this subprotocol entry carry a token or another secret (so that it is never echoed)? */
 bool auth_is_secret_entry (struct slice entry);
 
-/* A user id: 1 to 128 bytes, UTF-8, no control characters (U+0000 to U+001F, U+007F to U+009F). */
-bool auth_valid_user (struct slice user);
-
 #endif

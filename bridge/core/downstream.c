@@ -12,6 +12,7 @@
 #include "core/downstream.h"
 #include "base/metrics.h"
 #include "core/auth.h"
+#include "core/ident.h"
 #include "core/encode.h"
 #include "core/session.h"
 
@@ -36,7 +37,7 @@ static enum drop_reason check (const struct hub *hub, const struct slice *frames
 {
     if (n != 2 && n != 3)
         return DROP_BAD_FRAMES;
-    if (!auth_valid_user (frames[0]))
+    if (!ident_is_user (frames[0]))
         return DROP_BAD_USER;
     if (frames[1].n > (size_t) hub->config->max_event_bytes)
         return DROP_TOO_BIG;

@@ -106,7 +106,7 @@ static bool origin_allowed (const struct config *config, const struct request *r
 static void choose_subprotocol (struct conn *conn, struct slice offered)
 {
     struct slice item;
-    while (conn->subprotocol == SUBPROTOCOL_NONE && request_next_item (&offered, &item))
+    while (conn->subprotocol == SUBPROTOCOL_NONE && slice_next_item (&offered, &item))
         if (!auth_is_secret_entry (item))
             conn->subprotocol = subprotocol_of (item);
     enum subprotocol effective = conn->subprotocol;

@@ -1,8 +1,11 @@
 #include "core/ident.h"
 #include "base/check.h"
 #include "base/hash.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
+
+#define USER_MAX_BYTES 128
 
 void ident_hex (char *out, size_t n)
 {
@@ -30,6 +33,25 @@ bool ident_is_connection (struct slice id)
     for (size_t i = 3; i < id.n; i++)
         if (!((id.p[i] >= '0' && id.p[i] <= '9') || (id.p[i] >= 'a' && id.p[i] <= 'f')))
             return false;
+    return true;
+}
+
+static bool is_control (uint32_t cp)
+{
+    return cp < 0x20 || (cp >= 0x7f && cp <= 0x9f);
+}
+
+bool ident_is_user (struct slice id)
+{
+    uint32_t cp;
+    if (id.n == 0 || id.n > USER_MAX_BYTES)
+        return false;
+    while (id.n) {
+        size_t n = utf8_next (id, &cp);
+        if (n == 0 || is_control (cp))
+            return false;
+        id = slice_of (id.p + n, id.n - n);
+    }
     return true;
 }
 

@@ -14,6 +14,9 @@ void ident_new_connection (char *out);
 /* Could this be a connection id: ^ws_[0-9a-f]{12,32}$ ? */
 bool ident_is_connection (struct slice id);
 
+/* Could this be a user id: 1 to 128 bytes, UTF-8, no control characters (U+0000 to U+001F, U+007F to U+009F)? */
+bool ident_is_user (struct slice id);
+
 #define EPOCH_LEN 24
 
 /* Write a new epoch, opaque to clients and unique in time and among bridges, NUL-terminated, into EPOCH_LEN + 1 bytes.

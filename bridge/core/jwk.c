@@ -1,8 +1,6 @@
 #include "core/jwk.h"
-#include "core/jwt.h"
+#include "core/base64url.h"
 #include "core/pkey.h"
-
-#include <openssl/crypto.h>
 
 static const char *const broken = "a member is missing or is no base64url";
 
@@ -153,14 +151,4 @@ const char *jwk_read (struct key *key, const json_t *jwk)
     if (!why)
         why = copy_kid (key, json_object_get (jwk, "kid"));
     return why;
-}
-
-void key_fini (struct key *key)
-{
-    if (key->secret)
-        OPENSSL_cleanse (key->secret, key->secret_n);
-    free (key->secret);
-    free (key->kid);
-    EVP_PKEY_free (key->pkey);
-    *key = (struct key){0};
 }

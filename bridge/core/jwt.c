@@ -1,5 +1,6 @@
 #include "core/jwt.h"
-#include "core/auth.h"
+#include "core/base64url.h"
+#include "core/ident.h"
 #include "core/pkey.h"
 
 #include <limits.h>
@@ -23,62 +24,6 @@ struct jws {
     char *signature;
     size_t signature_n;
 };
-
-static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/* 64 for what is no digit. */
-static unsigned digit_value (char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return (unsigned) (c - 'A');
-    if (c >= 'a' && c <= 'z')
-        return (unsigned) (c - 'a') + 26;
-    if (c >= '0' && c <= '9')
-        return (unsigned) (c - '0') + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : 64;
-}
-
-char *base64url_decode (struct slice text, size_t *n)
-{
-    size_t used = 0;
-    uint32_t bits = 0;
-    unsigned count = 0;
-    *n = 0;
-    char *out = text.n % 4 == 1 ? NULL : malloc (text.n / 4 * 3 + 3);
-    for (size_t i = 0; out && i < text.n; i++) {
-        unsigned value = digit_value (text.p[i]);
-        if (value > 63)
-            goto foreign;
-        bits = (bits & 0x3f) << 6 | value;
-        count += 6;
-        if (count < 8)
-            continue;
-        count -= 8;
-        out[used++] = (char) (bits >> count & 0xff);
-    }
-    if (!out || bits & ((1u << count) - 1)) /* unused bits must be zero, or one text would have several forms */
-        goto foreign;
-    out[used] = '\0';
-    *n = used;
-    return out;
-
-foreign:
-    free (out);
-    return NULL;
-}
-
-static void put_base64url (struct buf *out, struct slice bytes)
-{
-    uint32_t bits = 0;
-    unsigned count = 0;
-    for (size_t i = 0; i < bytes.n; i++) {
-        bits = (bits & 0xff) << 8 | (uint8_t) bytes.p[i];
-        for (count += 8; count >= 6; count -= 6)
-            buf_putc (out, base64url[bits >> (count - 6) & 0x3f]);
-    }
-    if (count)
-        buf_putc (out, base64url[bits << (6 - count) & 0x3f]);
-}
 
 /* Duplicate members and NUL are refused. Integers beyond 64 bits make jansson read all numbers as reals. */
 static json_t *parse_object (struct slice text)
@@ -124,23 +69,12 @@ static bool read_header (struct jws *self, struct slice part)
     return true;
 }
 
-/* Cuts off what stands before the next dot. */
-static bool next_part (struct slice *rest, struct slice *part)
-{
-    const char *dot = rest->n ? memchr (rest->p, '.', rest->n) : NULL;
-    if (!dot)
-        return false;
-    *part = slice_of (rest->p, (size_t) (dot - rest->p));
-    *rest = slice_of (dot + 1, rest->n - part->n - 1);
-    return true;
-}
-
 /* A foreign dot in the last part is refused by its decoding. */
 static bool jws_read (struct jws *self, struct slice token)
 {
     struct slice header, payload, signature = token;
     *self = (struct jws){.alg = -1};
-    if (token.n > TOKEN_MAX_BYTES || !next_part (&signature, &header) || !next_part (&signature, &payload))
+    if (token.n > TOKEN_MAX_BYTES || !slice_cut (&signature, '.', &header) || !slice_cut (&signature, '.', &payload))
         return false;
     self->signed_text = slice_of (token.p, header.n + 1 + payload.n);
     self->payload = base64url_decode (payload, &self->payload_n);
@@ -275,7 +209,7 @@ static bool check_names (struct jwt_result *result, const struct jwt_rules *rule
     if (demanded (rules->audience) && !has_audience (json_object_get (claims, "aud"), rules->audience))
         return refuse (result, ERROR_VALIDATION_FAILED, "claims: aud");
     const char *user = json_string_value (json_object_get (claims, rules->user_claim));
-    if (!user || !auth_valid_user (slice_str (user)))
+    if (!user || !ident_is_user (slice_str (user)))
         return refuse (result, ERROR_MISSING_USER_ID, "claims: user");
     result->user = strdup (user);
     return result->user || refuse (result, ERROR_AUTH_KEYS_UNAVAILABLE, "memory");
@@ -319,12 +253,12 @@ char *jwt_sign_hs256 (const json_t *claims, struct slice secret)
     struct buf out;
     char *payload = json_dumps (claims, JSON_COMPACT);
     buf_init (&out, 0);
-    put_base64url (&out, slice_str ("{\"alg\":\"HS256\",\"typ\":\"JWT\"}"));
+    base64url_put (&out, slice_str ("{\"alg\":\"HS256\",\"typ\":\"JWT\"}"));
     buf_putc (&out, '.');
-    put_base64url (&out, slice_str (payload));
+    base64url_put (&out, slice_str (payload));
     size_t n = payload && !out.failed ? hmac (JWT_HS256, secret, buf_slice (&out), mac) : 0;
     buf_putc (&out, '.');
-    put_base64url (&out, slice_of (mac, n));
+    base64url_put (&out, slice_of (mac, n));
     free (payload);
     char *token = buf_steal_str (&out);
     if (token && n)

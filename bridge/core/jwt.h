@@ -43,9 +43,4 @@ void jwt_result_fini (struct jwt_result *self);
 /* Sign `claims` with HS256 under `secret`: a compact JWS that the caller frees; NULL when memory is out. */
 NODISCARD char *jwt_sign_hs256 (const json_t *claims, struct slice secret);
 
-/* Strict base64url of RFC 7515 section 2: no padding, no foreign characters, unused bits zero. Returns a buffer that
- * the caller frees, its length in *n (one NUL byte follows it, not counted); NULL when it is not canonical or memory is
- * out. */
-NODISCARD char *base64url_decode (struct slice text, size_t *n);
-
 #endif

@@ -11,12 +11,6 @@
 #define KEYS_MAX       256 /* a token without kid may have to be tried with all of them */
 #define FILE_MAX_BYTES (1024 * 1024)
 
-static const char *const alg_names[JWT_ALG_COUNT] = {
-    [JWT_HS256] = "HS256", [JWT_HS384] = "HS384", [JWT_HS512] = "HS512", [JWT_RS256] = "RS256", [JWT_RS384] = "RS384",
-    [JWT_RS512] = "RS512", [JWT_PS256] = "PS256", [JWT_PS384] = "PS384", [JWT_PS512] = "PS512", [JWT_ES256] = "ES256",
-    [JWT_ES384] = "ES384", [JWT_ES512] = "ES512", [JWT_EdDSA] = "EdDSA",
-};
-
 /* A set in the making. */
 struct loader {
     struct keys *keys;
@@ -26,20 +20,6 @@ struct loader {
     struct buf *error;
     struct buf *skipped;
 };
-
-int jwt_alg_of (struct slice name)
-{
-    for (int i = 0; i < JWT_ALG_COUNT; i++)
-        if (slice_is (name, alg_names[i]))
-            return i;
-    return -1;
-}
-
-const char *jwt_alg_name (enum jwt_alg alg)
-{
-    CHECK (alg < JWT_ALG_COUNT);
-    return alg_names[alg];
-}
 
 static bool given (const char *text)
 {
@@ -56,17 +36,8 @@ static bool unknown_algorithm (struct loader *self, struct slice word)
 {
     buf_printf (self->error, "jwt-algorithms: %.*s: must be of", (int) word.n, word.p);
     for (int i = 0; i < JWT_ALG_COUNT; i++)
-        buf_printf (self->error, "%s %s", i ? "," : "", alg_names[i]);
+        buf_printf (self->error, "%s %s", i ? "," : "", jwt_alg_name ((enum jwt_alg) i));
     return false;
-}
-
-static struct slice trim (struct slice s)
-{
-    for (; s.n && (s.p[0] == ' ' || s.p[0] == '\t'); s.p++)
-        s.n--;
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
 }
 
 static bool allow (struct loader *self, const char *list)
@@ -76,7 +47,7 @@ static bool allow (struct loader *self, const char *list)
         return true;
     do {
         size_t n = strcspn (list, ",");
-        struct slice word = trim (slice_of (list, n));
+        struct slice word = slice_trim (slice_of (list, n));
         int alg = jwt_alg_of (word);
         if (alg < 0)
             return unknown_algorithm (self, word);

@@ -2,7 +2,7 @@
 #ifndef CORE_PKEY_H
 #define CORE_PKEY_H
 
-#include "core/keys.h"
+#include "core/key.h"
 
 /* From the numbers of a JWK, big-endian; NULL when OpenSSL refuses them. The caller frees the key. */
 NODISCARD EVP_PKEY *pkey_new_rsa (struct slice n, struct slice e);

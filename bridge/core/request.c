@@ -34,26 +34,6 @@ static bool is_field_value (struct slice s)
     return true;
 }
 
-static struct slice trim (struct slice s)
-{
-    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = slice_of (s.p + 1, s.n - 1);
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
-/* The part before the first `c` into *part, *rest goes behind it. False, nothing changed, when there is no `c`. */
-static bool split (struct slice *rest, char c, struct slice *part)
-{
-    const char *at = rest->n ? memchr (rest->p, c, rest->n) : NULL;
-    if (!at)
-        return false;
-    *part = slice_of (rest->p, (size_t) (at - rest->p));
-    *rest = slice_of (at + 1, rest->n - part->n - 1);
-    return true;
-}
-
 /* A line up to CRLF; a bare CR or LF is a fault. */
 static enum request_status next_line (struct slice *rest, struct slice *line)
 {
@@ -77,14 +57,14 @@ static enum request_status bad (struct request *self, const char *fault)
 static enum request_status parse_request_line (struct request *self, struct slice line)
 {
     struct slice target;
-    if (!split (&line, ' ', &self->method) || !is_token (self->method))
+    if (!slice_cut (&line, ' ', &self->method) || !is_token (self->method))
         return bad (self, "method");
-    if (!split (&line, ' ', &target) || !is_target (target))
+    if (!slice_cut (&line, ' ', &target) || !is_target (target))
         return bad (self, "target");
     if (line.n != 8 || memcmp (line.p, "HTTP/1.", 7) != 0 || (line.p[7] != '0' && line.p[7] != '1'))
         return bad (self, "version");
     self->minor = line.p[7] - '0';
-    if (split (&target, '?', &self->path))
+    if (slice_cut (&target, '?', &self->path))
         self->query = target;
     else
         self->path = target;
@@ -94,9 +74,9 @@ static enum request_status parse_request_line (struct request *self, struct slic
 static enum request_status parse_header (struct request *self, struct slice line)
 {
     struct request_header header;
-    if (!split (&line, ':', &header.name) || !is_token (header.name))
+    if (!slice_cut (&line, ':', &header.name) || !is_token (header.name))
         return bad (self, "header name");
-    header.value = trim (line);
+    header.value = slice_trim (line);
     if (!is_field_value (header.value))
         return bad (self, "header value");
     if (self->n_headers == REQUEST_MAX_HEADERS)
@@ -154,24 +134,10 @@ void request_header_join (const struct request *self, const char *name, struct b
     }
 }
 
-bool request_next_item (struct slice *list, struct slice *item)
-{
-    while (list->n) {
-        if (!split (list, ',', item)) {
-            *item = *list;
-            *list = slice_str (NULL);
-        }
-        *item = trim (*item);
-        if (item->n)
-            return true;
-    }
-    return false;
-}
-
 static bool list_has (struct slice list, const char *token)
 {
     struct slice item;
-    while (request_next_item (&list, &item))
+    while (slice_next_item (&list, &item))
         if (name_is (item, token))
             return true;
     return false;
@@ -189,11 +155,11 @@ bool request_query (const struct request *self, const char *name, struct slice *
 {
     struct slice rest = self->query, pair, key;
     while (rest.n) {
-        if (!split (&rest, '&', &pair)) {
+        if (!slice_cut (&rest, '&', &pair)) {
             pair = rest;
             rest = slice_str (NULL);
         }
-        if (!split (&pair, '=', &key)) {
+        if (!slice_cut (&pair, '=', &key)) {
             key = pair;
             pair = slice_str (NULL);
         }

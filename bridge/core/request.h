@@ -41,9 +41,6 @@ void request_header_join (const struct request *self, const char *name, struct b
 /* Is `token` one of the comma-separated items of all lines of this name (case-insensitive)? */
 bool request_header_has (const struct request *self, const char *name, const char *token);
 
-/* The next comma-separated item of *list without blanks around it; false at the end. Empty items are skipped. */
-bool request_next_item (struct slice *list, struct slice *item);
-
 /* A parameter of the query as it stands there; false when it is not there. The first one counts. */
 bool request_query (const struct request *self, const char *name, struct slice *value);
 

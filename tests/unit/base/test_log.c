@@ -127,9 +127,9 @@ static void text_line_has_padded_level_and_no_colour_off_a_terminal (void **stat
     const struct log_ctx ctx = {.conn = slice_str ("ws_1"), .link = slice_str (">tcp://127.0.0.1:5555")};
     (void)state;
     log_configure (ends[1], LOG_LEVEL_INFO, false);
-    LOG (LINK_AUTH_FAILED, &ctx, KV_U ("n", 3), KV_B ("b", true));
+    LOG (LINK_REFUSED, &ctx, KV_U ("n", 3), KV_B ("b", true));
     assert_string_equal (dated (TEXT_TIME), TEXT_TIME
-                         " ERROR LINK_AUTH_FAILED conn=ws_1 link=>tcp://127.0.0.1:5555 n=3 b=true\n");
+                         " ERROR LINK_REFUSED conn=ws_1 link=>tcp://127.0.0.1:5555 n=3 b=true\n");
 }
 
 static void terminals_get_colours_unless_refused (void **state)

@@ -1,4 +1,5 @@
 #include "core/auth.h"
+#include "core/ident.h"
 #include "jwt_maker.h"
 
 #include <setjmp.h>
@@ -304,12 +305,12 @@ static void test_valid_user (void **state)
     };
     char x[129];
     for (size_t i = 0; i < COUNT_OF (rows); i++)
-        assert_int_equal (auth_valid_user (rows[i].user), rows[i].valid);
+        assert_int_equal (ident_is_user (rows[i].user), rows[i].valid);
     memset (x, 'x', sizeof x);
-    assert_true (auth_valid_user (slice_of (x, 128)));
-    assert_false (auth_valid_user (slice_of (x, 129)));
+    assert_true (ident_is_user (slice_of (x, 128)));
+    assert_false (ident_is_user (slice_of (x, 129)));
     memcpy (x + 126, "\xe2\x82\xac", 3); /* cut in the middle of a character */
-    assert_false (auth_valid_user (slice_of (x, 128)));
+    assert_false (ident_is_user (slice_of (x, 128)));
 }
 
 int main (void)

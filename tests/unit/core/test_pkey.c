@@ -1,3 +1,4 @@
+#include "core/base64url.h"
 #include "core/pkey.h"
 #include "jwt_fixture.h"
 
