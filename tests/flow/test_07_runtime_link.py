@@ -92,7 +92,7 @@ def test_runtime_killed_and_restarted(stack, transport):
     mark = runtime.mark()
     runtime.kill()
     bridge.wait_metric("connections", 3, state="degraded")
-    assert bridge.metric("runtime_link_up", link="commands") == 0
+    bridge.wait_metric("runtime_link_up", 0, link="commands")
     bridge.wait_log("LINK_DOWN")
     assert reasons(bridge)[0] == 503
     for client in clients:

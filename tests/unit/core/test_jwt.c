@@ -1,3 +1,4 @@
+#include "core/base64url.h"
 #include "jwt_fixture.h"
 
 /* --- algorithm and key --- */
