@@ -104,12 +104,7 @@ static void on_leave (uv_signal_t *handle, int signum)
 struct keys *bridge_load_keys (const struct config *config, struct buf *error)
 {
     struct buf skipped;
-    struct keys_sources sources = {.secret = config->jwt_secret,
-                                   .secret_file = config->jwt_secret_file,
-                                   .public_key_file = config->jwt_public_key_file,
-                                   .jwks_file = config->jwks_file,
-                                   .algorithms = config->jwt_algorithms,
-                                   .production = strcmp (config->environment, "production") == 0};
+    struct keys_sources sources = keys_sources_of (config);
     buf_init (&skipped, 0);
     struct keys *keys = keys_load (&sources, error, &skipped);
     struct slice rest = buf_slice (&skipped);

@@ -11,7 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#define SPARE_FDS 64 /* beside the connections: listeners, ZeroMQ, files, plain HTTP requests */
+#define SPARE_FDS 512 /* beside the connections: listeners, ZeroMQ, files, plain HTTP requests */
 
 extern char **environ;
 
@@ -80,20 +80,29 @@ static int reference (int argc, char **argv)
 
 /* --- serve --------------------------------------------------------------------------------------------------- */
 
+/* Room for the connections that are allowed, and no more: libwebsockets keeps tables of the size of the limit. */
+static void raise_descriptor_limit (const struct config *config)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t) config->max_connections + SPARE_FDS;
+    if (getrlimit (RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    (void) setrlimit (RLIMIT_NOFILE, &limit);
+}
+
 /* Connections may never use up the descriptors: without one left nothing can be accepted, read or logged. */
 static void fit_to_descriptors (struct config *config)
 {
     struct rlimit limit;
-    if (getrlimit (RLIMIT_NOFILE, &limit) != 0)
+    if (getrlimit (RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return;
-    limit.rlim_cur = limit.rlim_max;
-    (void) setrlimit (RLIMIT_NOFILE, &limit);
-    int64_t room = limit.rlim_max > SPARE_FDS + 1 ? (int64_t) (limit.rlim_max - SPARE_FDS) : 1;
-    if (limit.rlim_max != RLIM_INFINITY && config->max_connections > room) {
-        LOG (LIMITED, NULL, KV_I ("max_connections", config->max_connections),
-             KV_I ("descriptors", (int64_t) limit.rlim_max), KV_I ("now", room));
-        config->max_connections = room;
-    }
+    int64_t room = limit.rlim_cur > SPARE_FDS ? (int64_t) (limit.rlim_cur - SPARE_FDS) : 1;
+    if (config->max_connections <= room)
+        return;
+    LOG (LIMITED, NULL, KV_I ("max_connections", config->max_connections), KV_U ("descriptors", limit.rlim_cur),
+         KV_I ("now", room));
+    config->max_connections = room;
 }
 
 struct arguments {
@@ -127,6 +136,7 @@ static int serve (struct config **config_p, int argc, char **argv)
     signal (SIGPIPE, SIG_IGN);
     prctl (PR_SET_DUMPABLE, 0); /* secrets stay out of core files */
     zsys_handler_set (NULL);    /* signals are the loop's */
+    raise_descriptor_limit (config);
     fit_to_descriptors (config);
     struct keys *keys = bridge_load_keys (config, &error);
     if (!keys)

@@ -13,12 +13,7 @@ static const char help[] =
 
 static struct keys *load_keys (const struct config *config)
 {
-    struct keys_sources sources = {.secret = config->jwt_secret,
-                                   .secret_file = config->jwt_secret_file,
-                                   .public_key_file = config->jwt_public_key_file,
-                                   .jwks_file = config->jwks_file,
-                                   .algorithms = config->jwt_algorithms,
-                                   .production = strcmp (config->environment, "production") == 0};
+    struct keys_sources sources = keys_sources_of (config);
     struct buf error, skipped;
     buf_init (&error, 0);
     buf_init (&skipped, 0);

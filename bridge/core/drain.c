@@ -57,16 +57,18 @@ static void finish (struct drain *self)
     self->done_fn (self->done_arg);
 }
 
+/* The last second of drain-timeout-s, or the one behind it when that is shorter, is for sockets that do not close. */
 static void step (struct timer *timer)
 {
     struct drain *self = CONTAINER_OF (timer, struct drain, timer);
-    int64_t limit = self->started_at + self->hub->config->drain_timeout_s * S_NS;
+    int64_t cut_at = self->started_at + self->hub->config->drain_timeout_s * S_NS - CUT_TIME;
     size_t left = map_size (&self->hub->registry.conns);
-    if (left == 0 || clock_now () >= limit) {
+    cut_at = cut_at > self->started_at ? cut_at : self->started_at;
+    if (left == 0 || clock_now () >= cut_at + CUT_TIME) {
         finish (self);
         return;
     }
-    if (self->stage == DRAIN_CLOSING && clock_now () >= limit - CUT_TIME) {
+    if (self->stage == DRAIN_CLOSING && clock_now () >= cut_at) {
         self->stage = DRAIN_CUTTING;
         LOG (DRAIN_TIMEOUT, NULL, KV_U ("connections", left));
         for_all (self, 0);

@@ -298,6 +298,16 @@ struct keys *keys_load (const struct keys_sources *sources, struct buf *error, s
     return self.keys;
 }
 
+struct keys_sources keys_sources_of (const struct config *config)
+{
+    return (struct keys_sources){.secret = config->jwt_secret,
+                                 .secret_file = config->jwt_secret_file,
+                                 .public_key_file = config->jwt_public_key_file,
+                                 .jwks_file = config->jwks_file,
+                                 .algorithms = config->jwt_algorithms,
+                                 .production = strcmp (config->environment, "production") == 0};
+}
+
 struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error, struct buf *skipped)
 {
     struct loader self = {.error = error, .skipped = skipped};

@@ -4,6 +4,7 @@
 #define CORE_KEYS_H
 
 #include "base/buf.h"
+#include "base/config.h"
 #include "core/key.h"
 
 struct keys {
@@ -26,6 +27,9 @@ struct keys_sources {
  * Keys of a JWKS that cannot be used (unknown kty, weak, `use` not sig, key_ops without verify, private) are skipped:
  * one line each in `skipped`. No source at all gives an empty set. RSA 2048 to 8192 bits with odd e > 1. */
 NODISCARD struct keys *keys_load (const struct keys_sources *sources, struct buf *error, struct buf *skipped);
+
+/* The sources that a configuration names. */
+struct keys_sources keys_sources_of (const struct config *config);
 
 /* The same for one JWKS text (RFC 7517); for the fuzzer and the fetch by URL. */
 NODISCARD struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error,

@@ -22,22 +22,14 @@ static void on_livez (UNUSED struct admin *self, struct http_conn *http, UNUSED 
     http_respond (http, 200, "", "text/plain", slice_str ("ok\n"));
 }
 
-static void on_readyz (struct admin *self, struct http_conn *http, UNUSED const struct request *request)
+static void on_readyz (UNUSED struct admin *self, struct http_conn *http, UNUSED const struct request *request)
 {
-    struct buf body;
-    buf_init (&body, 0);
-    int status = health_write_ready (self->hub, &body);
-    http_respond (http, status, "", "application/json", buf_slice (&body));
-    buf_fini (&body);
+    http_respond_document (http, health_write_ready);
 }
 
-static void on_health (struct admin *self, struct http_conn *http, UNUSED const struct request *request)
+static void on_health (UNUSED struct admin *self, struct http_conn *http, UNUSED const struct request *request)
 {
-    struct buf body;
-    buf_init (&body, 0);
-    int status = health_write (self->hub, &body);
-    http_respond (http, status, "", "application/json", buf_slice (&body));
-    buf_fini (&body);
+    http_respond_document (http, health_write);
 }
 
 static void on_metrics (UNUSED struct admin *self, struct http_conn *http, UNUSED const struct request *request)

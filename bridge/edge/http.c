@@ -182,6 +182,15 @@ void http_respond_error (struct http_conn *self, int status, const char *headers
     http_respond (self, status, headers, "application/json", slice_of (body, (size_t) n));
 }
 
+void http_respond_document (struct http_conn *self, int (*write) (const struct hub *hub, struct buf *out))
+{
+    struct buf body;
+    buf_init (&body, 0);
+    int status = write (self->server->hub, &body);
+    http_respond (self, body.failed ? 500 : status, "", "application/json", buf_slice (&body));
+    buf_fini (&body);
+}
+
 int http_detach (struct http_conn *self, struct buf *rest)
 {
     int fd = self->fd;

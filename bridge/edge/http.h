@@ -35,6 +35,9 @@ void http_respond (struct http_conn *conn, int status, const char *headers, cons
 /* Answer {"error":code,"message":text}. */
 void http_respond_error (struct http_conn *conn, int status, const char *headers, const char *message);
 
+/* Answer with the JSON document that `write` appends; it returns the status. */
+void http_respond_document (struct http_conn *conn, int (*write) (const struct hub *hub, struct buf *out));
+
 /* Take over: the socket (owned by the caller then) and the bytes behind the head, appended to `rest`. Ends the life of
  * `conn`. */
 int http_detach (struct http_conn *conn, struct buf *rest);

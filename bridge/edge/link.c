@@ -146,6 +146,9 @@ static void send_pings (struct timer *timer)
         struct command ping = {.name = COMMAND_PING, .headers = buf_slice (out)};
         (void) link_send (self, lane, &ping); /* counted when it fails */
     }
+    /* Those whose CONNECT could not be handed over while the runtime did not read. */
+    if (metric_get (M_CONNECTIONS, CONN_degraded) > 0)
+        session_links_changed (self->hub, LANE_NONE);
     wheel_set (&self->hub->wheel, &self->ping, clock_now () + self->hub->config->runtime_ping_s * S_NS);
 }
 

@@ -132,15 +132,6 @@ static void on_ws_path (struct public *self, struct http_conn *http, const struc
                         fault);
 }
 
-static void on_health (struct public *self, struct http_conn *http)
-{
-    struct buf body;
-    buf_init (&body, 0);
-    int status = health_write (self->hub, &body);
-    http_respond (http, status, "", "application/json", buf_slice (&body));
-    buf_fini (&body);
-}
-
 static void on_request (void *owner, struct http_conn *http, const struct request *request)
 {
     struct public *self = owner;
@@ -150,7 +141,7 @@ static void on_request (void *owner, struct http_conn *http, const struct reques
     else if (!health)
         http_respond_error (http, 404, "", "no such path");
     else if (slice_is (request->method, "GET"))
-        on_health (self, http);
+        http_respond_document (http, health_write);
     else
         http_respond_error (http, 405, "Allow: GET\r\n", "only GET");
 }

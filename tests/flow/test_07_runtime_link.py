@@ -89,8 +89,8 @@ def test_runtime_killed_and_restarted(stack, transport):
     clients[0].send({"type": "user_message", "n": 1})
     runtime.wait_command("MESSAGE")
 
-    mark = runtime.mark()
     runtime.kill()
+    mark = runtime.mark()
     bridge.wait_metric("connections", 3, state="degraded")
     bridge.wait_metric("runtime_link_up", 0, link="commands")
     bridge.wait_log("LINK_DOWN")
@@ -124,8 +124,8 @@ def test_many_restarts(stack):
     bridge = stack.bridge(runtime)
     client = stack.connect("alice")
     for _ in range(5):
-        mark = runtime.mark()
         runtime.kill()
+        mark = runtime.mark()
         bridge.wait_metric("connections", 1, state="degraded")
         runtime.start()
         runtime.wait_command("CONNECT", timeout=20, since=mark)

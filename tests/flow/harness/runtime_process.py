@@ -23,6 +23,7 @@ class RuntimeProcess(CommandLog):
         self.options = {"runtime_commands": ">" + commands, "runtime_events": ">" + events}
         self.process = None
         self._ready = threading.Event()
+        self._reader = None
 
     def start(self):
         """Start the process and wait until its sockets are bound."""
@@ -31,14 +32,16 @@ class RuntimeProcess(CommandLog):
             self._subscriptions = 0
         self.process = subprocess.Popen([sys.executable, "-B", str(SCRIPT), self.commands_endpoint, self.events_endpoint],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
         assert self._ready.wait(scaled(20)), "the runtime process did not start"
         return self
 
     def kill(self):
-        """kill -9."""
+        """kill -9; what the process has told until then is in the log when this returns."""
         self.process.kill()
         self.process.wait()
+        self._reader.join(scaled(10))
 
     def finish(self):
         """End of a test."""
