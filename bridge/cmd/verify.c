@@ -82,11 +82,7 @@ int cmd_verify (const struct config *config, int argc, char **argv)
     struct keys *keys = load_keys (config);
     if (!keys)
         return EXIT_CONFIG;
-    struct jwt_rules rules = {.issuer = config->jwt_issuer,
-                              .audience = config->jwt_audience,
-                              .user_claim = config->jwt_user_claim,
-                              .leeway_s = config->jwt_leeway_s,
-                              .require_exp = config->jwt_require_exp};
+    struct jwt_rules rules = jwt_rules_of (config);
     int code = verify_lines (keys, &rules, stdin);
     keys_destroy (&keys);
     return code;

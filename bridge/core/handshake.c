@@ -186,7 +186,7 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     struct buf query;
     struct auth_request where;
     struct jwt_result result;
-    struct jwt_rules rules = hub_jwt_rules (conn->hub);
+    struct jwt_rules rules = jwt_rules_of (conn->hub->config);
     buf_init (&query, 0);
     find_token (conn, request, subprotocols, &query, &where);
     auth_check (&result, conn->hub->keys, &rules, &where, clock_wall ());

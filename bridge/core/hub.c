@@ -33,15 +33,6 @@ struct history_limits hub_history_limits (const struct hub *self)
                                    .ttl_ns = self->config->history_ttl_s * S_NS};
 }
 
-struct jwt_rules hub_jwt_rules (const struct hub *self)
-{
-    return (struct jwt_rules){.issuer = self->config->jwt_issuer,
-                              .audience = self->config->jwt_audience,
-                              .user_claim = self->config->jwt_user_claim,
-                              .leeway_s = self->config->jwt_leeway_s,
-                              .require_exp = self->config->jwt_require_exp};
-}
-
 bool hub_link_ready (const struct hub *self)
 {
     return self->runtime.events_up (self->runtime.self) && lanes_any_up (&self->runtime);

@@ -29,7 +29,6 @@ void hub_fini (struct hub *self);
 void hub_reap (struct hub *self);
 
 struct history_limits hub_history_limits (const struct hub *self);
-struct jwt_rules hub_jwt_rules (const struct hub *self);
 
 /* Is the runtime link up: some lane, and some event endpoint? */
 bool hub_link_ready (const struct hub *self);

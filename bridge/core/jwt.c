@@ -223,6 +223,15 @@ static bool check_claims (struct jwt_result *result, const struct jwt_rules *rul
     return check_times (result, rules, now) && check_names (result, rules);
 }
 
+struct jwt_rules jwt_rules_of (const struct config *config)
+{
+    return (struct jwt_rules){.issuer = config->jwt_issuer,
+                              .audience = config->jwt_audience,
+                              .user_claim = config->jwt_user_claim,
+                              .leeway_s = config->jwt_leeway_s,
+                              .require_exp = config->jwt_require_exp};
+}
+
 void jwt_verify (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules, struct slice token,
                  double now)
 {

@@ -20,6 +20,9 @@ struct jwt_rules {
     bool require_exp;
 };
 
+/* What a configuration demands; borrows its texts. */
+struct jwt_rules jwt_rules_of (const struct config *config);
+
 /* The outcome. `error` is ERROR_NONE when the token is good. */
 struct jwt_result {
     enum error_code error;

@@ -70,7 +70,7 @@ static void forward (struct conn *conn, enum ws_opcode opcode, struct slice byte
 
 static void refresh_token (struct conn *conn, const struct client_msg *msg)
 {
-    struct jwt_rules rules = hub_jwt_rules (conn->hub);
+    struct jwt_rules rules = jwt_rules_of (conn->hub->config);
     struct jwt_result result;
     auth_check_token (&result, conn->hub->keys, &rules, msg->token, clock_wall ());
     bool ok = result.error == ERROR_NONE && slice_is (user_id (conn->user), result.user);
