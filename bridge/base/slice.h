@@ -32,6 +32,13 @@ static inline bool slice_is (struct slice a, const char *s)
     return slice_eq (a, slice_str (s));
 }
 
+/* memcpy() may not be given NULL, not even for no bytes. */
+static inline void slice_copy (void *to, struct slice from)
+{
+    if (from.n)
+        memcpy (to, from.p, from.n);
+}
+
 /* Without blanks and tabs around it. */
 static inline struct slice slice_trim (struct slice s)
 {

@@ -185,7 +185,7 @@ void conn_close_with (struct conn *self, enum close_reason reason, uint16_t code
         self->close_frame->code = code;
         self->close_frame->n =
             (uint8_t) (text.n < sizeof self->close_frame->text ? text.n : sizeof self->close_frame->text);
-        memcpy (self->close_frame->text, text.p, self->close_frame->n);
+        slice_copy (self->close_frame->text, slice_of (text.p, self->close_frame->n));
     }
     conn_close (self, reason);
 }

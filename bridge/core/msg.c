@@ -21,8 +21,7 @@ struct msg *msg_new (enum ws_opcode opcode, struct slice payload)
         return NULL;
     *self = (struct msg){.refs = 1, .n = (uint32_t) (header_n + payload.n), .type = EVENT_TYPE_COUNT};
     memcpy (self->bytes, header, header_n);
-    if (payload.n)
-        memcpy (self->bytes + header_n, payload.p, payload.n);
+    slice_copy (self->bytes + header_n, payload);
     return self;
 }
 

@@ -147,7 +147,7 @@ static void keep_early (struct conn *conn, enum ws_opcode opcode, struct slice b
     }
     frame->opcode = opcode;
     frame->n = bytes.n;
-    memcpy (frame->bytes, bytes.p, bytes.n);
+    slice_copy (frame->bytes, bytes);
     list_append (&conn->early, &frame->link);
     if (++conn->early_n >= EARLY_MAX && conn->reading) {
         conn->reading = false;

@@ -53,8 +53,7 @@ static bool send_frame (struct port *port, struct slice bytes, int flags)
     zmq_msg_t frame;
     if (zmq_msg_init_size (&frame, bytes.n) != 0)
         return false;
-    if (bytes.n)
-        memcpy (zmq_msg_data (&frame), bytes.p, bytes.n);
+    slice_copy (zmq_msg_data (&frame), bytes);
     if (zmq_msg_send (&frame, port->zmq, flags | ZMQ_DONTWAIT) >= 0)
         return true;
     zmq_msg_close (&frame);
