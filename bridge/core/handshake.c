@@ -180,6 +180,11 @@ static void find_token (const struct conn *conn, const struct request *request, 
         out->query_token = buf_slice (query);
 }
 
+bool handshake_user_is_full (const struct hub *hub, const struct user *user)
+{
+    return user->n_conns >= (uint32_t) hub->config->max_connections_per_user;
+}
+
 static enum error_code authenticate (struct conn *conn, const struct request *request, struct slice subprotocols,
                                      struct slice remote, const char **check)
 {
@@ -194,7 +199,7 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     *check = result.check;
     conn->expires = result.expires;
     struct user *user = error == ERROR_NONE ? registry_user (&conn->hub->registry, slice_str (result.user)) : NULL;
-    if (user && user->n_conns >= (uint32_t) conn->hub->config->max_connections_per_user)
+    if (user && handshake_user_is_full (conn->hub, user))
         error = ERROR_USER_CONNECTION_LIMIT;
     if (error == ERROR_NONE &&
         (!keep_connect_headers (conn, request, remote, result.claims) || !bind_user (conn, request, result.user)))

@@ -14,6 +14,9 @@ bool handshake_is_ws_path (const struct hub *hub, struct slice path);
  * well-formed. */
 int handshake_check (const struct request *request, const char **fault);
 
+/* Has this connection's user all the connections that are allowed? */
+bool handshake_user_is_full (const struct hub *hub, const struct user *user);
+
 /* Who is it, and is there room? Fills in what the connection has to know: subprotocol, user, headers of CONNECT,
  * expiry, resume; or `refusal`. `remote` is the peer's address as text. Logs the refusal. */
 void handshake_admit (struct conn *conn, const struct request *request, struct slice remote);

@@ -53,12 +53,27 @@ static void end_wait (struct upgrade *self)
     free (self);
 }
 
+static void give_up (struct upgrade *self, enum error_code code)
+{
+    session_count_refusal (self->conn, code, NULL);
+    refuse (self->conn, self->http, code);
+    end_wait (self);
+}
+
 static void on_wait_over (struct timer *timer)
 {
-    struct upgrade *self = CONTAINER_OF (timer, struct upgrade, timer);
-    session_count_refusal (self->conn, ERROR_SERVICE_NOT_READY, NULL);
-    refuse (self->conn, self->http, ERROR_SERVICE_NOT_READY);
-    end_wait (self);
+    give_up (CONTAINER_OF (timer, struct upgrade, timer), ERROR_SERVICE_NOT_READY);
+}
+
+/* The user's other upgrades may have got on meanwhile. */
+static void go_on (struct public *self, struct upgrade *upgrade)
+{
+    if (handshake_user_is_full (self->hub, upgrade->conn->user)) {
+        give_up (upgrade, ERROR_USER_CONNECTION_LIMIT);
+        return;
+    }
+    hand_over (self, upgrade->conn, upgrade->http, slice_of (upgrade->key, sizeof upgrade->key));
+    end_wait (upgrade);
 }
 
 static void on_client_gone (void *arg)
@@ -87,11 +102,8 @@ void public_link_changed (struct public *self)
 {
     if (!hub_link_ready (self->hub))
         return;
-    for (struct list *link; (link = list_pop (&self->waiting));) {
-        struct upgrade *upgrade = LIST_ENTRY (link, struct upgrade, link);
-        hand_over (self, upgrade->conn, upgrade->http, slice_of (upgrade->key, sizeof upgrade->key));
-        end_wait (upgrade);
-    }
+    for (struct list *link; (link = list_pop (&self->waiting));)
+        go_on (self, LIST_ENTRY (link, struct upgrade, link));
 }
 
 /* --- requests ------------------------------------------------------------------------------------------------ */
