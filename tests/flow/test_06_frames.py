@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from harness.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from harness.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 
 
 def message_of(size):
@@ -194,7 +194,6 @@ def test_cut(bridge, runtime, stack):
 def test_many_frames_in_one_write(bridge, runtime, stack):
     """Fifty messages in one TCP segment, then a handful of bytes at a time: all there, in order."""
     assert bridge
-    from harness.raw import encode_frame  # pylint: disable=import-outside-toplevel
     client = stack.raw_connect()
     bodies = [json.dumps({"type": "user_message", "n": number}).encode() for number in range(55)]
     client.send(b"".join(encode_frame(TEXT, body) for body in bodies[:50]))

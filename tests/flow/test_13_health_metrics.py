@@ -1,11 +1,12 @@
 """Probes, health and metrics as orchestrators and Prometheus read them."""
+import http.client
 import json
 import shutil
 import subprocess
 import time
 
 import pytest
-from harness import metrics, tables
+from harness import metrics, scaled, tables
 
 KEYS = {"status", "timestamp", "environment", "version", "uptime_s", "checks", "metrics", "config", "e2e_testing"}
 CHECKS = {"runtime_commands", "runtime_events", "auth_keys", "accepting", "engine"}
@@ -137,8 +138,7 @@ def test_http_requests_are_counted(bridge):
 
 def test_many_scrapes_at_once(bridge):
     """Probes on a kept connection and many in a row."""
-    import http.client  # pylint: disable=import-outside-toplevel
-    connection = http.client.HTTPConnection("127.0.0.1", bridge.ports["admin"], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", bridge.ports["admin"], timeout=scaled(10))
     for path in ("/livez", "/metrics", "/ws/health", "/readyz") * 10:
         connection.request("GET", path)
         answer = connection.getresponse()
