@@ -253,8 +253,6 @@ struct ws *ws_new (uv_loop_t *loop, struct hub *hub)
         .protocols = protocols,
         .user = self,
         .foreign_loops = loops,
-        .gid = -1,
-        .uid = -1,
         .vhost_name = "agentbridge",
         .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_VALIDATE_UTF8 |
                    LWS_SERVER_OPTION_DISABLE_IPV6,
