@@ -221,14 +221,8 @@ struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf 
     return self;
 }
 
-/* What is closed goes through the loop once more, which frees it. */
-static void run_out (struct bridge *self)
-{
-    while (uv_run (&self->loop, UV_RUN_NOWAIT) != 0)
-        hub_reap (&self->hub);
-    hub_reap (&self->hub);
-}
-
+/* ZeroMQ ends before libwebsockets, which closes one of its descriptors twice: by the second time the number could be
+ * one of ZeroMQ's. What is closed goes through the loop once more, which frees it. */
 void bridge_destroy (struct bridge **self_p)
 {
     struct bridge *self = *self_p;
@@ -237,10 +231,13 @@ void bridge_destroy (struct bridge **self_p)
         return;
     admin_destroy (&self->admin);
     public_destroy (&self->public);
-    ws_close (self->ws);
     link_destroy (&self->link);
     stop_handles (self);
-    run_out (self);
+    uv_run (&self->loop, UV_RUN_NOWAIT);
+    link_shutdown ();
+    ws_close (self->ws);
+    while (uv_run (&self->loop, UV_RUN_NOWAIT) != 0)
+        ;
     ws_destroy (&self->ws);
     uv_loop_close (&self->loop);
     hub_fini (&self->hub);

@@ -150,7 +150,6 @@ static int serve (struct config **config_p, int argc, char **argv)
     bridge_on_reload (bridge, load_again, &arguments);
     int code = bridge_run (bridge);
     bridge_destroy (&bridge);
-    zsys_shutdown ();
     buf_fini (&error);
     return code;
 }

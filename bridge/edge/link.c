@@ -477,3 +477,8 @@ void link_destroy (struct link **self_p)
         close_port (&self->events[i]);
     free_when_closed (self);
 }
+
+void link_shutdown (void)
+{
+    zsys_shutdown ();
+}

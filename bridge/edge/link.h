@@ -13,8 +13,11 @@ struct link;
  * or certificate cannot be used. */
 NODISCARD struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error);
 
-/* Close the sockets; what was handed over and not sent yet has a second to go out. The loop has to run once more. */
+/* Close the sockets. The loop has to run once more, which frees the link. */
 void link_destroy (struct link **self_p);
+
+/* Then: end ZeroMQ in this process. What was handed over and not sent yet has a second to go out. */
+void link_shutdown (void);
 
 /* Take what has arrived, at most a batch per socket. True when there is more to take: come again without waiting.
  * Called by the pulse. */
