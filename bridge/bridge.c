@@ -227,7 +227,7 @@ void bridge_destroy (struct bridge **self_p)
 {
     struct bridge *self = *self_p;
     *self_p = NULL;
-    if (!self)
+    if (!self || map_size (&self->hub.registry.conns)) /* libwebsockets cannot be taken down under live sockets */
         return;
     admin_destroy (&self->admin);
     public_destroy (&self->public);

@@ -6,7 +6,6 @@
 #include "cmd/cmd.h"
 #include "version.h"
 
-#include <czmq.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -135,7 +134,6 @@ static int serve (struct config **config_p, int argc, char **argv)
     buf_init (&error, 0);
     signal (SIGPIPE, SIG_IGN);
     prctl (PR_SET_DUMPABLE, 0); /* secrets stay out of core files */
-    zsys_handler_set (NULL);    /* signals are the loop's */
     raise_descriptor_limit (config);
     fit_to_descriptors (config);
     struct keys *keys = bridge_load_keys (config, &error);

@@ -415,6 +415,7 @@ struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error)
     struct link *self = calloc (1, sizeof *self);
     if (!self)
         return NULL;
+    zsys_handler_set (NULL); /* signals are the loop's */
     self->loop = loop;
     self->hub = hub;
     timer_init (&self->ping, send_pings);

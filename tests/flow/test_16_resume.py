@@ -3,6 +3,7 @@ import threading
 
 import msgpack
 import pytest
+from harness import wait_until
 
 # Enough for the largest test here, so that nothing but the tested limit counts.
 ROOMY = {"history_events": 100000, "history_bytes": 1 << 28, "queue_messages": 100000, "queue_bytes": 1 << 28}
@@ -460,7 +461,7 @@ def test_restart(runtime, stack):
     emit(runtime, range(1, 4))
     expect(client, [1, 2, 3], [1, 2, 3])
     assert first.stop() == 0
-    runtime.wait_subscribed(0)
+    wait_until(lambda: runtime._subscriptions == 0)  # pylint: disable=protected-access
     stack.bridge(runtime)
     client = back(stack, epoch, 3)
     assert answer_of(client) == (False, "unknown_epoch", 0)
