@@ -141,7 +141,17 @@ static enum endpoint endpoint_of (struct slice s)
 
 static bool has_curve (const struct config *config)
 {
-    return *config->curve_secret_file && *config->curve_runtime_file;
+    return *config->curve_secret_file || *config->curve_runtime_file; /* one alone is refused by check_curve */
+}
+
+/* One alone would leave the link in clear text that nobody wanted. */
+static void check_curve (struct config_loader *self)
+{
+    bool own = *self->config->curve_secret_file, runtime = *self->config->curve_runtime_file;
+    if (own && !runtime)
+        config_fault_option (self, OPTION_curve_secret_file, "is given without curve-runtime-file; CURVE needs both");
+    if (runtime && !own)
+        config_fault_option (self, OPTION_curve_runtime_file, "is given without curve-secret-file; CURVE needs both");
 }
 
 static void check_endpoints (struct config_loader *self, enum option_id id)
@@ -217,6 +227,7 @@ void config_check_rules (struct config_loader *self)
     check_listen (self, OPTION_admin_listen);
     check_paths (self);
     fill_bridge_id (self);
+    check_curve (self);
     check_endpoints (self, OPTION_runtime_commands);
     check_endpoints (self, OPTION_runtime_events);
     check_keys (self);

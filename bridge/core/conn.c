@@ -172,7 +172,7 @@ void conn_close (struct conn *self, enum close_reason reason)
     queue_close_frame (self);
     self->reading = true; /* the peer's close frame must be read */
     wheel_set (&self->hub->wheel, &self->timer, clock_now () + CLOSE_GRACE);
-    conn_move (self, self->state >= CONN_processing_ready ? CONN_closing : CONN_failed);
+    conn_move (self, sm_allowed (states, self->state, CONN_closing) ? CONN_closing : CONN_failed);
     conn_mark_dirty (self);
 }
 
@@ -208,24 +208,32 @@ void conn_mark_dirty (struct conn *self)
         list_append (&self->hub->dirty, &self->work_link);
 }
 
-void conn_send (struct conn *self, struct msg *msg)
+static bool queue (struct conn *self, struct msg *msg, size_t max_frames, size_t max_bytes)
 {
-    const struct config *config = self->hub->config;
     if (conn_is_ending (self))
-        return;
-    switch (outq_push (&self->outq, msg, (size_t) config->queue_messages, (size_t) config->queue_bytes)) {
-    case OUTQ_OK:
+        return false;
+    enum outq_result result = outq_push (&self->outq, msg, max_frames, max_bytes);
+    if (result == OUTQ_OK) {
         conn_mark_dirty (self);
-        return;
-    case OUTQ_FULL: {
+        return true;
+    }
+    if (result == OUTQ_FULL) {
         struct log_ctx ctx = conn_log (self);
         LOG (OUTQ_FULL, &ctx, KV_U ("frames", self->outq.n), KV_U ("bytes", self->outq.bytes));
-        conn_close (self, CLOSE_SLOW_CONSUMER);
-        return;
     }
-    case OUTQ_NO_MEMORY:
-        conn_close (self, CLOSE_INTERNAL);
-    }
+    conn_close (self, result == OUTQ_FULL ? CLOSE_SLOW_CONSUMER : CLOSE_INTERNAL);
+    return false;
+}
+
+bool conn_send (struct conn *self, struct msg *msg)
+{
+    const struct config *config = self->hub->config;
+    return queue (self, msg, (size_t) config->queue_messages, (size_t) config->queue_bytes);
+}
+
+bool conn_send_replay (struct conn *self, struct msg *msg)
+{
+    return queue (self, msg, SIZE_MAX, SIZE_MAX);
 }
 
 bool conn_is_live (const struct conn *self)

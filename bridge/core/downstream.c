@@ -59,8 +59,8 @@ static enum drop_reason deliver_narrowed (struct hub *hub, struct slice user, co
     struct msg *msg = encode_event (&hub->scratch, conn->form, event, 0);
     if (!msg)
         return DROP_NO_MEMORY;
-    conn_send (conn, msg);
-    metric_inc (M_EVENTS_DELIVERED, event->type);
+    if (conn_send (conn, msg))
+        metric_inc (M_EVENTS_DELIVERED, event->type);
     msg_unref (&msg);
     return DROP_NONE;
 }
@@ -86,8 +86,8 @@ static void deliver (struct hub *hub, struct user *user, const struct event *eve
             continue;
         }
         conn->cursor = offset;
-        conn_send (conn, *msg);
-        metric_inc (M_EVENTS_DELIVERED, event->type);
+        if (conn_send (conn, *msg))
+            metric_inc (M_EVENTS_DELIVERED, event->type);
     }
     for (int form = 0; form < FORM_COUNT; form++)
         msg_unref (&by_form[form]);
@@ -136,7 +136,7 @@ void downstream_replay (struct conn *conn, const struct history_entry *entry)
         return;
     }
     conn->cursor = entry->offset;
-    conn_send (conn, msg);
-    metric_inc (M_EVENTS_DELIVERED, entry->type);
+    if (conn_send_replay (conn, msg))
+        metric_inc (M_EVENTS_DELIVERED, entry->type);
     msg_unref (&msg);
 }

@@ -1,5 +1,6 @@
 #include "core/handshake.h"
 #include "base/metrics.h"
+#include "base/utf8.h"
 #include "core/auth.h"
 #include "core/hub.h"
 #include "core/json_mp.h"
@@ -28,8 +29,9 @@ static bool is_key (struct slice key)
 static bool has_body (const struct request *request)
 {
     struct slice length;
-    return request_header (request, "transfer-encoding", NULL) ||
-           (request_header (request, "content-length", &length) && !slice_is (length, "0"));
+    size_t lengths = request_header (request, "content-length", &length);
+    return request_header (request, "transfer-encoding", NULL) || lengths > 1 ||
+           (lengths == 1 && !slice_is (length, "0"));
 }
 
 int handshake_check (const struct request *request, const char **fault)
@@ -127,7 +129,7 @@ static void put_pair (msgpack_packer *packer, struct conn *conn, const char *key
 static void put_header_pair (msgpack_packer *packer, struct conn *conn, const struct request *request, const char *name)
 {
     struct slice value;
-    if (request_header (request, name, &value))
+    if (request_header (request, name, &value) && utf8_valid (value)) /* a msgpack str is UTF-8 */
         put_pair (packer, conn, name, value);
 }
 
@@ -175,9 +177,8 @@ static void find_token (const struct conn *conn, const struct request *request, 
     struct slice token;
     *out = (struct auth_request){.subprotocols = subprotocols};
     request_header (request, "authorization", &out->authorization);
-    if (conn->hub->config->allow_query_token && request_query (request, "token", &token) &&
-        request_percent_decode (token, query))
-        out->query_token = buf_slice (query);
+    if (conn->hub->config->allow_query_token && request_query (request, "token", &token))
+        out->query_token = request_percent_decode (token, query) ? buf_slice (query) : token; /* refused as it is */
 }
 
 bool handshake_user_is_full (const struct hub *hub, const struct user *user)

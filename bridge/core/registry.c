@@ -128,6 +128,13 @@ uint64_t registry_record (struct registry *self, struct user *user, const struct
     return offset;
 }
 
+void registry_expire_user (struct registry *self, struct user *user, const struct history_limits *limits, int64_t now)
+{
+    size_t before = user->history.bytes;
+    history_expire (&user->history, limits, now);
+    self->history_bytes -= before - user->history.bytes;
+}
+
 void registry_expire (struct registry *self, const struct history_limits *limits, int64_t now)
 {
     for (int i = 0; i < EXPIRE_BATCH && !list_empty (&self->by_age); i++) {

@@ -51,6 +51,9 @@ void registry_user_release (struct registry *self, struct user *user);
 uint64_t registry_record (struct registry *self, struct user *user, const struct history_limits *limits,
                           size_t total_bytes, const struct event *event, int64_t now);
 
+/* Let go of what is too old in one user's history. */
+void registry_expire_user (struct registry *self, struct user *user, const struct history_limits *limits, int64_t now);
+
 /* Let go of what is too old. A bounded number of users a call. */
 void registry_expire (struct registry *self, const struct history_limits *limits, int64_t now);
 

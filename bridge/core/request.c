@@ -20,9 +20,11 @@ static bool is_token (struct slice s)
 /* Visible ASCII only: a target never holds anything else (RFC 3986). */
 static bool is_target (struct slice s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] <= ' ' || s.p[i] == 127)
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char) s.p[i];
+        if (c <= ' ' || c >= 127)
             return false;
+    }
     return s.n > 0 && s.p[0] == '/' && !memchr (s.p, '#', s.n);
 }
 

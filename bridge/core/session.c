@@ -79,7 +79,9 @@ void session_ended (struct conn *conn)
 void session_set_resume (struct conn *conn, struct slice epoch, struct slice offset)
 {
     struct user *user = conn->user;
+    struct history_limits limits = hub_history_limits (conn->hub);
     uint64_t wanted = 0;
+    registry_expire_user (&conn->hub->registry, user, &limits, clock_now ());
     conn->cursor = user->offset;
     if (epoch.n == 0)
         return;
@@ -199,6 +201,10 @@ void session_accepted (struct conn *conn)
 {
     if (!conn_move (conn, CONN_accepted))
         return;
+    if (conn->refusal == ERROR_NONE && conn->hub->draining) { /* since it was admitted */
+        conn->refusal = ERROR_DRAINING;
+        session_count_refusal (conn, ERROR_DRAINING, NULL);
+    }
     if (conn->refusal != ERROR_NONE) {
         notice_refusal (conn, conn->refusal);
         conn_close (conn, error_info (conn->refusal)->ours ? CLOSE_TRY_LATER : CLOSE_AUTH_FAILED);

@@ -10,6 +10,7 @@
  */
 #include "core/upstream.h"
 #include "base/metrics.h"
+#include "base/utf8.h"
 #include "core/auth.h"
 #include "core/client_msg.h"
 #include "core/hub.h"
@@ -33,18 +34,19 @@ static void refuse (struct conn *conn, enum client_error error, enum client_resu
 
 static struct slice message_headers (struct conn *conn, enum ws_opcode opcode, struct slice traceparent)
 {
+    bool traced = traceparent.n && utf8_valid (traceparent); /* a msgpack client may have sent any bytes */
     struct buf *out = &conn->hub->scratch;
     msgpack_packer packer;
     buf_reset (out);
     mp_writer_init (&packer, out);
-    mp_put_map (&packer, traceparent.n ? 4 : 3);
+    mp_put_map (&packer, traced ? 4 : 3);
     mp_put_cstr (&packer, "seq");
     mp_put_uint (&packer, conn->seq + 1);
     mp_put_cstr (&packer, "ts");
     mp_put_double (&packer, clock_wall ());
     mp_put_cstr (&packer, "opcode");
     mp_put_cstr (&packer, opcode == WS_BINARY ? "binary" : "text");
-    if (traceparent.n) {
+    if (traced) {
         mp_put_cstr (&packer, "traceparent");
         mp_put_str (&packer, traceparent);
     }

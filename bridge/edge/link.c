@@ -284,20 +284,27 @@ void link_on_change (struct link *self, void (*fn) (void *arg), void *arg)
 
 /* --- opening ------------------------------------------------------------------------------------------------- */
 
+static zcert_t *load_cert (const char *option, const char *file, bool secret, struct buf *error)
+{
+    static const char no_secret[] = "0000000000000000000000000000000000000000"; /* what zcert_load leaves there */
+    zcert_t *cert = zcert_load (file);
+    if (cert && secret && strcmp (zcert_secret_txt (cert), no_secret) == 0)
+        zcert_destroy (&cert);
+    if (!cert)
+        buf_printf (error, "option %s: %s is no CURVE certificate%s (make one with zcert)\n", option, file,
+                    secret ? " with a secret key" : "");
+    return cert;
+}
+
+/* The configuration has seen to it that both are given or none. */
 static bool load_certs (struct link *self, struct buf *error)
 {
     const struct config *config = self->hub->config;
     if (!config->curve_secret_file[0])
         return true;
-    self->own = zcert_load (config->curve_secret_file);
-    self->runtime = zcert_load (config->curve_runtime_file);
-    if (!self->own || !self->runtime) {
-        buf_printf (error, "option %s: %s is no CURVE certificate (make one with zcert)\n",
-                    self->own ? "curve-runtime-file" : "curve-secret-file",
-                    self->own ? config->curve_runtime_file : config->curve_secret_file);
-        return false;
-    }
-    return true;
+    self->own = load_cert ("curve-secret-file", config->curve_secret_file, true, error);
+    self->runtime = load_cert ("curve-runtime-file", config->curve_runtime_file, false, error);
+    return self->own && self->runtime;
 }
 
 /* A bound socket is the CURVE server; only the runtime's key is let in (ZAP, RFC 27). */

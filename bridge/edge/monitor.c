@@ -61,8 +61,7 @@ static void handle (struct monitor *self, uint16_t event)
         on_gone (self);
     else {
         self->failed++;
-        if (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-            self->events->refused (self->arg);
+        self->events->refused (self->arg);
     }
 }
 

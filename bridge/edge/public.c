@@ -65,9 +65,13 @@ static void on_wait_over (struct timer *timer)
     give_up (CONTAINER_OF (timer, struct upgrade, timer), ERROR_SERVICE_NOT_READY);
 }
 
-/* The user's other upgrades may have got on meanwhile. */
+/* The bridge may be draining since, and the user's other upgrades may have got on. */
 static void go_on (struct public *self, struct upgrade *upgrade)
 {
+    if (self->hub->draining) {
+        give_up (upgrade, ERROR_DRAINING);
+        return;
+    }
     if (handshake_user_is_full (self->hub, upgrade->conn->user)) {
         give_up (upgrade, ERROR_USER_CONNECTION_LIMIT);
         return;

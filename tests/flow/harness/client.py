@@ -8,6 +8,7 @@ import threading
 
 import msgpack
 import websockets
+from websockets.legacy.client import connect  # the `connect` of version 14 and later is another one
 
 from .timing import scaled
 
@@ -54,7 +55,7 @@ class Client:
 
     async def open_async(self, reader=True):
         """The handshake alone; without `reader` the caller takes the frames from `socket`."""
-        self.socket = await websockets.connect(
+        self.socket = await connect(
             self._url, extra_headers=self._headers, compression=None, ping_interval=None, max_size=None, max_queue=None,
             open_timeout=scaled(20), close_timeout=scaled(2), **self._options)
         if reader:

@@ -313,10 +313,12 @@ static const struct {
      "option runtime-events: \"ipc:///a, >tcp://10.0.0.7:5556\" (flag --runtime-events) holds "
      "\">tcp://10.0.0.7:5556\", which is not loopback and needs curve-secret-file and "
      "curve-runtime-file\n"},
-    {KEY "--curve-secret-file key --runtime-events @tcp://*:1",
-     "option runtime-events: \"@tcp://*:1\" (flag --runtime-events) holds \"@tcp://*:1\", which is not "
-     "loopback "
-     "and needs curve-secret-file and curve-runtime-file\n"},
+    {KEY "--curve-secret-file key",
+     "option curve-secret-file: \"key\" (flag --curve-secret-file) is given without curve-runtime-file; CURVE needs "
+     "both\n"},
+    {KEY "--curve-runtime-file key --runtime-events @tcp://*:1",
+     "option curve-runtime-file: \"key\" (flag --curve-runtime-file) is given without curve-secret-file; CURVE needs "
+     "both\n"},
 };
 
 static void rules_across_options (void **state)
