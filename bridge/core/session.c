@@ -171,14 +171,15 @@ static void welcome (struct conn *conn)
 /* Bring a connection in line with the state of the links. */
 static void settle (struct conn *conn)
 {
+    if (conn->state != CONN_authenticated && !conn_is_live (conn))
+        return;
     bool ready = hub_link_ready (conn->hub);
     int lane = ready ? lanes_for_user (&conn->hub->runtime, conn->user) : LANE_NONE;
-    if (conn->state == CONN_authenticated && ready) {
-        welcome (conn);
+    if (conn->state == CONN_authenticated) {
+        if (ready)
+            welcome (conn);
         return;
     }
-    if (!conn_is_live (conn))
-        return;
     if (ready && conn->lane != lane)
         ready = announce (conn, lane, true);
     if (!ready && conn->state != CONN_degraded)
