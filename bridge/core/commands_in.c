@@ -27,39 +27,50 @@ static struct conn *find_target (struct hub *hub, const struct command *command,
     return conn;
 }
 
-static struct msg *encode_send (struct hub *hub, const struct conn *conn, const struct command *command)
+/* A frame that is sent as it is. */
+static struct msg *encode_frame (const struct command *command, struct slice opcode)
 {
-    struct slice opcode;
+    if (slice_is (opcode, "binary"))
+        return msg_new (WS_BINARY, command->body);
+    /* A text frame that is not UTF-8 would cost the client its connection (close 1007). */
+    return slice_is (opcode, "text") && utf8_valid (command->body) ? msg_new (WS_TEXT, command->body) : NULL;
+}
+
+/* One event for this connection. */
+static struct msg *encode_narrowed (struct hub *hub, const struct conn *conn, const struct command *command,
+                                    int *dropped)
+{
     struct event event;
-    if (mp_map_get_str (command->headers, "opcode", &opcode)) {
-        if (slice_is (opcode, "binary"))
-            return msg_new (WS_BINARY, command->body);
-        /* A text frame that is not UTF-8 would cost the client its connection (close 1007). */
-        return slice_is (opcode, "text") && utf8_valid (command->body) ? msg_new (WS_TEXT, command->body) : NULL;
-    }
-    if (event_parse (&event, command->body, command->user_id) != DROP_NONE)
-        return NULL;
-    return encode_event (&hub->scratch, conn->form, &event, 0);
+    enum drop_reason fault = event_parse (&event, command->body, command->user_id);
+    bool foreign =
+        fault == DROP_NONE && event.connection_id.n && !slice_eq (event.connection_id, command->connection_id);
+    if (fault == DROP_ISOLATION || foreign)
+        *dropped = COMMAND_DROP_isolation;
+    return fault == DROP_NONE && !foreign ? encode_event (&hub->scratch, conn->form, &event, 0) : NULL;
 }
 
 static int do_send (struct hub *hub, const struct command *command)
 {
     int dropped = CARRIED_OUT;
+    struct slice opcode;
     struct conn *conn = find_target (hub, command, &dropped);
     if (!conn)
         return dropped;
     if (command->body.n > (size_t) hub->config->max_event_bytes)
         return COMMAND_DROP_malformed;
-    struct msg *msg = encode_send (hub, conn, command);
+    dropped = COMMAND_DROP_malformed;
+    struct msg *msg = mp_map_get_str (command->headers, "opcode", &opcode)
+                          ? encode_frame (command, opcode)
+                          : encode_narrowed (hub, conn, command, &dropped);
     if (!msg)
-        return COMMAND_DROP_malformed;
+        return dropped;
     conn_send (conn, msg);
     msg_unref (&msg);
     return CARRIED_OUT;
 }
 
 /* Codes that an endpoint may send (RFC 6455 section 7.4). */
-static bool is_close_code (uint64_t code)
+static bool is_close_code (uint16_t code)
 {
     return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
 }
@@ -72,17 +83,28 @@ static bool read_reason (const struct command *command, struct slice *reason)
     return reason->n <= 123 && utf8_valid (*reason);
 }
 
+/* 1000 when it is not there. */
+static bool read_code (const struct command *command, uint16_t *code)
+{
+    struct mp_token value;
+    *code = 1000;
+    if (!mp_map_get (command->headers, "code", &value))
+        return true;
+    *code = value.kind == MP_UINT && value.u <= UINT16_MAX ? (uint16_t) value.u : 0;
+    return is_close_code (*code);
+}
+
 static int do_close (struct hub *hub, const struct command *command)
 {
     int dropped = CARRIED_OUT;
-    uint64_t code = 1000;
+    uint16_t code;
     struct slice reason;
     struct conn *conn = find_target (hub, command, &dropped);
     if (!conn)
         return dropped;
-    if ((mp_map_get_uint (command->headers, "code", &code) && !is_close_code (code)) || !read_reason (command, &reason))
+    if (!read_code (command, &code) || !read_reason (command, &reason))
         return COMMAND_DROP_malformed;
-    conn_close_with (conn, CLOSE_RUNTIME_CLOSE, (uint16_t) code, reason);
+    conn_close_with (conn, CLOSE_RUNTIME_CLOSE, code, reason);
     return CARRIED_OUT;
 }
 

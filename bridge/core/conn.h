@@ -120,8 +120,8 @@ void conn_close_with (struct conn *self, enum close_reason reason, uint16_t code
  * at the next pulse. */
 void conn_gone (struct conn *self, enum close_reason reason);
 
-/* Queue a frame (borrowed). At the full queue the connection closes 4008; false then, and when it is ending: the frame was
- * not queued. */
+/* Queue a frame (borrowed). At the full queue the connection closes 4008; false then, and when it is ending: the frame
+ * was not queued. */
 bool conn_send (struct conn *self, struct msg *msg);
 
 /* The same for a replayed frame, of any size: the replay pauses at half of the queue by itself (session_catch_up). */

@@ -33,6 +33,18 @@ static void drop (enum drop_reason reason, struct slice user, size_t bytes)
         LOG (EVENT_DROPPED, &ctx, KV_S ("reason", drop_labels[reason]), KV_U ("bytes", bytes));
 }
 
+/* A map; with both of publisher and seq, or with neither. */
+static bool is_meta (struct slice bytes)
+{
+    struct mp_token publisher, seq;
+    if (mp_check (bytes) != MP_OK || !mp_is_map (bytes))
+        return false;
+    bool named = mp_map_get (bytes, "publisher", &publisher), numbered = mp_map_get (bytes, "seq", &seq);
+    if (!named || !numbered)
+        return named == numbered;
+    return publisher.kind == MP_STR && publisher.bytes.n && seq.kind == MP_UINT;
+}
+
 static enum drop_reason check (const struct hub *hub, const struct slice *frames, size_t n, struct event *event)
 {
     if (n != 2 && n != 3)
@@ -41,7 +53,7 @@ static enum drop_reason check (const struct hub *hub, const struct slice *frames
         return DROP_BAD_USER;
     if (frames[1].n > (size_t) hub->config->max_event_bytes)
         return DROP_TOO_BIG;
-    if (n == 3 && (mp_check (frames[2]) != MP_OK || !mp_is_map (frames[2])))
+    if (n == 3 && !is_meta (frames[2]))
         return DROP_BAD_FRAMES;
     return event_parse (event, frames[1], frames[0]);
 }
@@ -62,6 +74,8 @@ static enum drop_reason deliver_narrowed (struct hub *hub, struct slice user, co
     if (conn_send (conn, msg))
         metric_inc (M_EVENTS_DELIVERED, event->type);
     msg_unref (&msg);
+    runs_note (&conn->user->runs, event);
+    session_runs_changed (conn->user);
     return DROP_NONE;
 }
 

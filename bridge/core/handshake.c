@@ -198,7 +198,7 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     auth_check (&result, conn->hub->keys, &rules, &where, clock_wall ());
     enum error_code error = result.error;
     *check = result.check;
-    conn->expires = result.expires;
+    session_set_expiry (conn, result.expires);
     struct user *user = error == ERROR_NONE ? registry_user (&conn->hub->registry, slice_str (result.user)) : NULL;
     if (user && handshake_user_is_full (conn->hub, user))
         error = ERROR_USER_CONNECTION_LIMIT;

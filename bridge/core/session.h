@@ -24,7 +24,11 @@ void session_links_changed (struct hub *hub, int lost_lane);
 /* A run of this user has begun or ended: its connections are processing while one is in progress, then idle. */
 void session_runs_changed (struct user *user);
 
-/* `exp` of the token has changed. */
+/* Until when the token counts: `exp` (Unix seconds, 0 = for ever), or with the leeway when it was taken past its `exp`.
+ */
+void session_set_expiry (struct conn *conn, int64_t exp);
+
+/* A deadline of the connection has changed: set its timer anew. */
 void session_rearm (struct conn *conn);
 
 /* Put events from history on the queue of a connection that is behind, until the queue is half full. */

@@ -17,7 +17,7 @@
 #include "core/notice.h"
 #include "core/session.h"
 
-#define EARLY_MAX 64 /* frames; then the socket is not read until the connection is ready */
+#define EARLY_MAX 64 /* frames; then, or at the rate limit, the socket is not read until the connection is ready */
 
 /* Refuse one message; the connection lives on. A raw connection cannot be told, so it ends with a reason rather
  * than lose a frame in silence. */
@@ -77,8 +77,7 @@ static void refresh_token (struct conn *conn, const struct client_msg *msg)
     auth_check_token (&result, conn->hub->keys, &rules, msg->token, clock_wall ());
     bool ok = result.error == ERROR_NONE && slice_is (user_id (conn->user), result.user);
     if (ok) {
-        conn->expires = result.expires;
-        session_rearm (conn);
+        session_set_expiry (conn, result.expires);
         metric_inc (M_CLIENT_MESSAGES, CLIENT_RESULT_answered);
         notice_token_refreshed (conn);
     } else
@@ -113,10 +112,11 @@ static bool within_rate (struct conn *conn)
     return per_minute == 0 || bucket_take (&conn->bucket, per_minute / 60, per_minute / 10, clock_now ());
 }
 
-static void handle (struct conn *conn, enum ws_opcode opcode, struct slice bytes)
+/* `paid`: it has been charged to the rate already. */
+static void handle (struct conn *conn, enum ws_opcode opcode, struct slice bytes, bool paid)
 {
     struct client_msg msg = classify (conn, opcode, bytes);
-    if (!within_rate (conn)) {
+    if (!paid && !within_rate (conn)) {
         refuse (conn, CLIENT_ERROR_RATE_LIMITED, CLIENT_RESULT_rate_limited, msg.message_id);
         return;
     }
@@ -151,7 +151,8 @@ static void keep_early (struct conn *conn, enum ws_opcode opcode, struct slice b
     frame->n = bytes.n;
     slice_copy (frame->bytes, bytes);
     list_append (&conn->early, &frame->link);
-    if (++conn->early_n >= EARLY_MAX && conn->reading) {
+    bool paid = within_rate (conn);
+    if ((++conn->early_n >= EARLY_MAX || !paid) && conn->reading) {
         conn->reading = false;
         conn_mark_dirty (conn);
     }
@@ -160,7 +161,7 @@ static void keep_early (struct conn *conn, enum ws_opcode opcode, struct slice b
 static void take (struct conn *conn, enum ws_opcode opcode, struct slice bytes)
 {
     if (conn_is_live (conn))
-        handle (conn, opcode, bytes);
+        handle (conn, opcode, bytes, false);
     else if (!conn_is_ending (conn))
         keep_early (conn, opcode, bytes);
 }
@@ -170,7 +171,7 @@ void upstream_release_early (struct conn *conn)
     for (struct list *link; conn_is_live (conn) && (link = list_pop (&conn->early));) {
         struct early_frame *frame = LIST_ENTRY (link, struct early_frame, link);
         conn->early_n--;
-        handle (conn, frame->opcode, slice_of (frame->bytes, frame->n));
+        handle (conn, frame->opcode, slice_of (frame->bytes, frame->n), true);
         free (frame);
     }
     if (!conn->reading) {

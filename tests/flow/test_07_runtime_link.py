@@ -241,6 +241,7 @@ def test_plain_runtime(stack, transport):
 def test_hello_and_ping(runtime, stack):
     """HELLO introduces the bridge first of all; PONG brings the round trip."""
     bridge = stack.bridge(runtime, runtime_ping_s=1)
+    runtime.wait_command("HELLO")
     first = runtime.commands()[0]
     assert first.command == "HELLO" and first.identity == b"flow-bridge"
     assert (first.connection_id, first.user_id, first.body) == ("", "", b"")

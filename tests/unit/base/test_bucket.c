@@ -23,17 +23,12 @@ static void fills_at_its_rate_up_to_the_burst (void **state)
         int64_t passed;
         unsigned first, second; /* tokens at once, and after `passed` */
     } rows[] = {
-        {10, 5, 0, 5, 0},
-        {10, 5, S_NS / 10, 5, 1},
-        {10, 5, S_NS / 10 - 1, 5, 0},
-        {10, 5, 3 * S_NS / 10, 5, 3},
-        {10, 5, 100 * S_NS, 5, 5},
-        {10, 0.5, S_NS, 1, 1}, /* a burst below 1 counts as 1 */
-        {0, 3, 1000 * S_NS, 3, 0},
-        {1000, 1, S_NS, 1, 1},
-        {10, 5, -S_NS, 5, 0}, /* a clock that steps back gives nothing */
+        {10, 5, 0, 5, 0},          {10, 5, S_NS / 10, 5, 1}, {10, 5, S_NS / 10 - 1, 5, 0}, {10, 5, 3 * S_NS / 10, 5, 3},
+        {10, 5, 100 * S_NS, 5, 5}, {10, 0.5, S_NS, 1, 1},                          /* a burst below 1 counts as 1 */
+        {0, 3, 1000 * S_NS, 3, 0}, {1000, 1, S_NS, 1, 1},    {10, 5, -S_NS, 5, 0}, /* a clock that steps back gives
+                                                                                      nothing */
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         struct bucket b;
         int64_t now = 7 * S_NS;
@@ -47,7 +42,7 @@ static void keeps_fractions (void **state)
 {
     struct bucket b;
     unsigned taken = 0;
-    (void)state;
+    (void) state;
     bucket_init (&b, 1, 0);
     for (int64_t now = 0; now <= 100 * S_NS; now += 7 * MS_NS)
         taken += bucket_take (&b, 3, 1, now);
@@ -57,7 +52,7 @@ static void keeps_fractions (void **state)
 static void says_how_long_to_wait (void **state)
 {
     struct bucket b;
-    (void)state;
+    (void) state;
     bucket_init (&b, 1, 0);
     assert_int_equal (bucket_wait_ns (&b, 4, 1, 0), 0);
     assert_true (bucket_take (&b, 4, 1, 0));
@@ -71,7 +66,7 @@ static void says_how_long_to_wait (void **state)
 
 static void waiting_is_enough_at_any_rate (void **state)
 {
-    (void)state;
+    (void) state;
     for (double rate = 0.001; rate < 1e6; rate *= 1.37) {
         struct bucket b;
         bucket_init (&b, 1, 0);
@@ -82,7 +77,7 @@ static void waiting_is_enough_at_any_rate (void **state)
 
 static void is_small (void **state)
 {
-    (void)state;
+    (void) state;
     assert_true (sizeof (struct bucket) <= 16);
 }
 

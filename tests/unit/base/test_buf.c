@@ -5,16 +5,16 @@
 
 #include "base/buf.h"
 
-#define assert_text(buf, text)                                                                               \
-    do {                                                                                                     \
-        assert_false ((buf)->failed);                                                                        \
-        assert_true (slice_is (buf_slice (buf), text));                                                      \
+#define assert_text(buf, text)                                                                                         \
+    do {                                                                                                               \
+        assert_false ((buf)->failed);                                                                                  \
+        assert_true (slice_is (buf_slice (buf), text));                                                                \
     } while (0)
 
 static void appends_in_order (void **state)
 {
     struct buf b;
-    (void)state;
+    (void) state;
     buf_init (&b, 0);
     buf_put (&b, NULL, 0);
     assert_null (b.p);
@@ -32,7 +32,7 @@ static void appends_in_order (void **state)
 static void formats_beyond_its_small_buffer (void **state)
 {
     struct buf b;
-    (void)state;
+    (void) state;
     for (int n = 509; n <= 515; n++) {
         buf_init (&b, 0);
         buf_printf (&b, "<%*d>", n, 1);
@@ -50,7 +50,7 @@ static void limit_is_exact (void **state)
         bool failed;
     } rows[] = {{4, 4, 8, false}, {4, 5, 4, true}, {8, 0, 8, false}, {9, 0, 0, true}, {8, 1, 8, true}};
     struct buf b;
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         buf_init (&b, 8);
         buf_put (&b, "0123456789", rows[i].first);
@@ -64,7 +64,7 @@ static void limit_is_exact (void **state)
 static void error_sticks_until_reset (void **state)
 {
     struct buf b;
-    (void)state;
+    (void) state;
     buf_init (&b, 2);
     buf_puts (&b, "abc");
     buf_putc (&b, 'x');
@@ -85,7 +85,7 @@ static void error_sticks_until_reset (void **state)
 static void absurd_sizes_fail (void **state)
 {
     struct buf b;
-    (void)state;
+    (void) state;
     buf_init (&b, 0);
     buf_puts (&b, "a");
     assert_false (buf_reserve (&b, SIZE_MAX));
@@ -97,7 +97,7 @@ static void absurd_sizes_fail (void **state)
 static void steals_a_string (void **state)
 {
     struct buf b;
-    (void)state;
+    (void) state;
     buf_init (&b, 0);
     char *empty = buf_steal_str (&b);
     assert_string_equal (empty, "");

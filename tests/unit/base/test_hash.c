@@ -35,9 +35,9 @@ static uint64_t paper_siphash13 (const uint8_t *p, size_t n, uint64_t k0, uint64
     uint64_t v[4] = {k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261,
                      k1 ^ 0x7465646279746573};
     for (size_t word = 0; word <= n / 8; word++) {
-        uint64_t m = word == n / 8 ? (uint64_t)(n & 0xff) << 56 : 0;
+        uint64_t m = word == n / 8 ? (uint64_t) (n & 0xff) << 56 : 0;
         for (size_t i = 0; i < 8 && word * 8 + i < n; i++)
-            m |= (uint64_t)p[word * 8 + i] << (8 * i);
+            m |= (uint64_t) p[word * 8 + i] << (8 * i);
         v[3] ^= m;
         paper_round (v);
         v[0] ^= m;
@@ -51,9 +51,9 @@ static uint64_t paper_siphash13 (const uint8_t *p, size_t n, uint64_t k0, uint64
 static void agrees_with_the_paper (void **state)
 {
     uint8_t bytes[300];
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < sizeof bytes; i++)
-        bytes[i] = (uint8_t)(i * 7 + 255 * (i % 3));
+        bytes[i] = (uint8_t) (i * 7 + 255 * (i % 3));
     for (size_t n = 0; n <= sizeof bytes; n++)
         assert_true (hash_bytes_keyed (slice_of (bytes, n), 0x0706050403020100, 0x0f0e0d0c0b0a0908) ==
                      paper_siphash13 (bytes, n, 0x0706050403020100, 0x0f0e0d0c0b0a0908));
@@ -62,7 +62,7 @@ static void agrees_with_the_paper (void **state)
 static void alignment_does_not_matter (void **state)
 {
     char bytes[32];
-    (void)state;
+    (void) state;
     for (size_t at = 0; at < 8; at++) {
         memcpy (bytes + at, "abcdefghijklm", 13);
         assert_true (hash_bytes_keyed (slice_of (bytes + at, 13), 1, 2) ==
@@ -73,7 +73,7 @@ static void alignment_does_not_matter (void **state)
 static void key_and_every_byte_count (void **state)
 {
     uint64_t plain = hash_bytes_keyed (slice_str ("user-1"), 1, 2);
-    (void)state;
+    (void) state;
     assert_true (plain != hash_bytes_keyed (slice_str ("user-1"), 1, 3));
     assert_true (plain != hash_bytes_keyed (slice_str ("user-1"), 2, 2));
     assert_true (plain != hash_bytes_keyed (slice_str ("user-2"), 1, 2));
@@ -83,7 +83,7 @@ static void key_and_every_byte_count (void **state)
 
 static void own_key_stays_the_same (void **state)
 {
-    (void)state;
+    (void) state;
     assert_true (hash_bytes (slice_str ("a")) == hash_bytes (slice_str ("a")));
     assert_true (hash_bytes (slice_str ("a")) != hash_bytes (slice_str ("b")));
 }
@@ -91,7 +91,7 @@ static void own_key_stays_the_same (void **state)
 static void random_numbers_stay_below_their_bound (void **state)
 {
     static const uint64_t bounds[] = {1, 2, 3, 10, 1000, UINT64_MAX};
-    (void)state;
+    (void) state;
     assert_int_equal (random_below (0), 0);
     for (size_t i = 0; i < COUNT_OF (bounds); i++)
         for (int n = 0; n < 200; n++)
@@ -101,7 +101,7 @@ static void random_numbers_stay_below_their_bound (void **state)
 static void random_numbers_reach_every_value (void **state)
 {
     unsigned seen[5] = {0};
-    (void)state;
+    (void) state;
     for (int n = 0; n < 5000; n++)
         seen[random_below (5)]++;
     for (size_t i = 0; i < COUNT_OF (seen); i++)
@@ -111,7 +111,7 @@ static void random_numbers_reach_every_value (void **state)
 static void random_bytes_fill_all_and_only_that (void **state)
 {
     uint8_t a[600] = {0}, b[600] = {0};
-    (void)state;
+    (void) state;
     random_bytes (a, sizeof a - 1);
     random_bytes (b, sizeof b - 1);
     assert_memory_not_equal (a, b, 300);

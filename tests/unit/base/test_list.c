@@ -38,7 +38,7 @@ static void appends_and_pops_first_in_first_out (void **state)
 {
     struct list head;
     struct item items[3];
-    (void)state;
+    (void) state;
     fill (&head, items, "abc");
     assert_string_equal (names (&head), "abc");
     for (size_t i = 0; i < 3; i++) {
@@ -52,7 +52,7 @@ static void appends_and_pops_first_in_first_out (void **state)
 static void removes_anywhere_and_twice (void **state)
 {
     static const char *const left[] = {"bc", "ac", "ab"};
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < 3; i++) {
         struct list head;
         struct item items[3];
@@ -68,7 +68,7 @@ static void moves_all (void **state)
     static const struct {
         const char *to, *from, *all;
     } rows[] = {{"", "", ""}, {"ab", "", "ab"}, {"", "cd", "cd"}, {"ab", "cd", "abcd"}, {"a", "c", "ac"}};
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         struct list to, from;
         struct item a[4], b[4];
@@ -84,7 +84,7 @@ static void body_of_foreach_may_remove_its_member (void **state)
 {
     struct list head;
     struct item items[4];
-    (void)state;
+    (void) state;
     fill (&head, items, "abcd");
     LIST_FOREACH (&head, it)
         if (LIST_ENTRY (it, struct item, link)->name % 2)

@@ -19,7 +19,7 @@ static char text[200000];
 /* The ids of one group share budgets, so every test takes ids of its own. */
 static int set_up (void **state)
 {
-    (void)state;
+    (void) state;
     assert_int_equal (pipe2 (ends, O_CLOEXEC | O_NONBLOCK), 0);
     fcntl (ends[1], F_SETPIPE_SZ, 1 << 20);
     log_configure (ends[1], LOG_LEVEL_INFO, true);
@@ -29,7 +29,7 @@ static int set_up (void **state)
 
 static int tear_down (void **state)
 {
-    (void)state;
+    (void) state;
     log_configure (STDERR_FILENO, LOG_LEVEL_INFO, true);
     close (ends[0]);
     close (ends[1]);
@@ -40,7 +40,7 @@ static int tear_down (void **state)
 static const char *logged (void)
 {
     ssize_t n = 0, got;
-    while ((got = read (ends[0], text + n, sizeof text - 1 - (size_t)n)) > 0)
+    while ((got = read (ends[0], text + n, sizeof text - 1 - (size_t) n)) > 0)
         n += got;
     text[n] = '\0';
     return text;
@@ -62,17 +62,14 @@ static const char *dated (const char *pattern)
 
 static void json_line_has_context_and_all_kinds (void **state)
 {
-    const struct log_ctx ctx = {
-        .conn = slice_str ("ws_1"), .user = slice_str ("alice"), .link = slice_str (NULL)};
-    (void)state;
-    LOG (START, &ctx, KV_S ("s", "x"), KV_SL ("sl", slice_of ("abc", 2)), KV_U ("u", UINT64_MAX),
-         KV_I ("i", INT64_MIN), KV_D ("d", 0.25), KV_D ("inf", 1e308 * 10), KV_B ("yes", true),
-         KV_B ("no", false), KV_S ("none", NULL));
-    assert_string_equal (
-        dated (JSON_TIME),
-        JSON_TIME ",\"level\":\"info\",\"id\":\"START\",\"conn\":\"ws_1\",\"user\":\"alice\",\"s\":\"x\","
-                  "\"sl\":\"ab\",\"u\":18446744073709551615,\"i\":-9223372036854775808,\"d\":0.25,"
-                  "\"inf\":null,\"yes\":true,\"no\":false,\"none\":\"\"}\n");
+    const struct log_ctx ctx = {.conn = slice_str ("ws_1"), .user = slice_str ("alice"), .link = slice_str (NULL)};
+    (void) state;
+    LOG (START, &ctx, KV_S ("s", "x"), KV_SL ("sl", slice_of ("abc", 2)), KV_U ("u", UINT64_MAX), KV_I ("i", INT64_MIN),
+         KV_D ("d", 0.25), KV_D ("inf", 1e308 * 10), KV_B ("yes", true), KV_B ("no", false), KV_S ("none", NULL));
+    assert_string_equal (dated (JSON_TIME), JSON_TIME
+                         ",\"level\":\"info\",\"id\":\"START\",\"conn\":\"ws_1\",\"user\":\"alice\",\"s\":\"x\","
+                         "\"sl\":\"ab\",\"u\":18446744073709551615,\"i\":-9223372036854775808,\"d\":0.25,"
+                         "\"inf\":null,\"yes\":true,\"no\":false,\"none\":\"\"}\n");
     LOG (LINK_DOWN, NULL);
     assert_string_equal (dated (JSON_TIME), JSON_TIME ",\"level\":\"warn\",\"id\":\"LINK_DOWN\"}\n");
 }
@@ -81,7 +78,7 @@ static void the_time_is_now_in_utc (void **state)
 {
     struct tm tm = {0};
     time_t now = time (NULL);
-    (void)state;
+    (void) state;
     LOG (START, NULL);
     assert_int_equal (sscanf (logged (), "{\"ts\":\"%d-%d-%dT%d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
                               &tm.tm_hour, &tm.tm_min, &tm.tm_sec),
@@ -108,7 +105,7 @@ static void strings_are_escaped (void **state)
         {"a\xFF\xC3z", "\"a\xEF\xBF\xBD\xEF\xBF\xBDz\"", "\"a\xEF\xBF\xBD\xEF\xBF\xBDz\""},
     };
     char expected[256];
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         log_configure (ends[1], LOG_LEVEL_INFO, true);
         LOG (LISTENING, NULL, KV_S ("v", rows[i].value));
@@ -125,16 +122,16 @@ static void strings_are_escaped (void **state)
 static void text_line_has_padded_level_and_no_colour_off_a_terminal (void **state)
 {
     const struct log_ctx ctx = {.conn = slice_str ("ws_1"), .link = slice_str (">tcp://127.0.0.1:5555")};
-    (void)state;
+    (void) state;
     log_configure (ends[1], LOG_LEVEL_INFO, false);
     LOG (LINK_REFUSED, &ctx, KV_U ("n", 3), KV_B ("b", true));
-    assert_string_equal (dated (TEXT_TIME), TEXT_TIME
-                         " ERROR LINK_REFUSED conn=ws_1 link=>tcp://127.0.0.1:5555 n=3 b=true\n");
+    assert_string_equal (dated (TEXT_TIME),
+                         TEXT_TIME " ERROR LINK_REFUSED conn=ws_1 link=>tcp://127.0.0.1:5555 n=3 b=true\n");
 }
 
 static void terminals_get_colours_unless_refused (void **state)
 {
-    (void)state;
+    (void) state;
     int master = posix_openpt (O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (master < 0 || grantpt (master) || unlockpt (master))
         skip ();
@@ -170,13 +167,13 @@ static void long_strings_are_cut_between_characters (void **state)
         {1024, "\x80\x80\x80\x80\x80", "..."}, /* hostile: nothing but continuations */
     };
     char value[1100], expected[1200];
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         memset (value, 'x', rows[i].length);
         strcpy (value + rows[i].length, rows[i].end);
         LOG (STOPPED, NULL, KV_S ("v", value));
         const char *got = strstr (dated (JSON_TIME), "\"v\":");
-        snprintf (expected, sizeof expected, "\"v\":\"%.*s%s\"}\n", (int)rows[i].length, value, rows[i].kept);
+        snprintf (expected, sizeof expected, "\"v\":\"%.*s%s\"}\n", (int) rows[i].length, value, rows[i].kept);
         if (i < COUNT_OF (rows) - 1)
             assert_string_equal (got, expected);
         assert_true (strlen (got) < 1100);
@@ -186,7 +183,7 @@ static void long_strings_are_cut_between_characters (void **state)
 static void a_line_that_is_full_leaves_fields_out_and_stays_whole (void **state)
 {
     char bells[1025];
-    (void)state;
+    (void) state;
     memset (bells, '\a', 1024);
     bells[1024] = '\0';
     /* 6 KiB each once escaped: two go in, the third does not, the small one behind it does. */
@@ -208,7 +205,7 @@ static void levels_silence (void **state)
         {LOG_LEVEL_INFO, true, true, true},
         {LOG_LEVEL_DEBUG, true, true, true},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         log_configure (ends[1], rows[i].level, true);
         assert_int_equal (log_wants (LOG_NO_MEMORY), rows[i].error);
@@ -231,21 +228,20 @@ static unsigned lines_of (const char *id)
 static void a_flood_is_cut_and_summed_up (void **state)
 {
     const struct timespec pause = {.tv_nsec = 50000000};
-    (void)state;
+    (void) state;
     for (int i = 0; i < 500; i++)
         LOG (OUTQ_FULL, NULL);
     logged ();
     unsigned written = lines_of ("\"OUTQ_FULL\"}"), left_out = 500 - written;
     assert_in_range (written, 50, 60);
-    assert_int_equal ((unsigned)metric_get (M_LOGS_SUPPRESSED, 0), left_out);
+    assert_int_equal ((unsigned) metric_get (M_LOGS_SUPPRESSED, 0), left_out);
     LOG (DRAIN_DONE, NULL); /* other ids have budgets of their own */
     assert_int_equal (strlen (logged ()), strlen (JSON_TIME ",\"level\":\"info\",\"id\":\"DRAIN_DONE\"}\n"));
     nanosleep (&pause, NULL);
     LOG (OUTQ_FULL, NULL);
     char expected[256];
     snprintf (expected, sizeof expected,
-              JSON_TIME ",\"level\":\"warn\",\"id\":\"SUPPRESSED\",\"of\":\"OUTQ_FULL\",\"lines\":%u}\n",
-              left_out);
+              JSON_TIME ",\"level\":\"warn\",\"id\":\"SUPPRESSED\",\"of\":\"OUTQ_FULL\",\"lines\":%u}\n", left_out);
     dated (JSON_TIME);
     assert_memory_equal (text, expected, strlen (expected));
     assert_non_null (strstr (text + strlen (expected), "\"id\":\"OUTQ_FULL\"}\n"));
@@ -256,12 +252,12 @@ static void a_flood_is_cut_and_summed_up (void **state)
 static void a_reader_that_does_not_read_is_not_waited_for (void **state)
 {
     char value[1000];
-    (void)state;
+    (void) state;
     memset (value, 'x', sizeof value);
     fcntl (ends[1], F_SETPIPE_SZ, 4096);
     for (int i = 0; i < 6; i++)
         LOG (DRAIN_STARTED, NULL, KV_SL ("v", slice_of (value, sizeof value)));
-    unsigned dropped = (unsigned)metric_get (M_LOGS_SUPPRESSED, 0);
+    unsigned dropped = (unsigned) metric_get (M_LOGS_SUPPRESSED, 0);
     assert_in_range (dropped, 2, 3);
     logged ();
     assert_int_equal (lines_of ("DRAIN_STARTED"), 6 - dropped);
@@ -273,7 +269,7 @@ static void a_reader_that_does_not_read_is_not_waited_for (void **state)
 static void a_torn_line_is_ended_first (void **state)
 {
     char value[1025];
-    (void)state;
+    (void) state;
     memset (value, '\a', 1024);
     value[1024] = '\0';
     fcntl (ends[1], F_SETPIPE_SZ, 4096);
@@ -288,7 +284,7 @@ static void a_torn_line_is_ended_first (void **state)
 
 static void errno_survives (void **state)
 {
-    (void)state;
+    (void) state;
     log_configure (-1, LOG_LEVEL_INFO, true);
     errno = EPROTO;
     LOG (KEYS_LOADED, NULL);
@@ -299,12 +295,11 @@ static void errno_survives (void **state)
 static void reference_has_a_row_for_each (void **state)
 {
     struct buf out;
-    (void)state;
+    (void) state;
     buf_init (&out, 0);
     log_reference (&out);
     char *table = buf_steal_str (&out);
-    assert_non_null (
-        strstr (table, "| Id | Level | Meaning |\n|---|---|---|\n| `START` | info | The bridge starts;"));
+    assert_non_null (strstr (table, "| Id | Level | Meaning |\n|---|---|---|\n| `START` | info | The bridge starts;"));
     assert_non_null (strstr (table, "\n| `LINK_DOWN` | warn | The link to the runtime is down |\n"));
     unsigned lines = 0;
     for (const char *c = table; *c; c++)

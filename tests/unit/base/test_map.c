@@ -18,12 +18,12 @@ static struct item items[MANY];
 
 static struct slice item_key (const void *value)
 {
-    return slice_str (((const struct item *)value)->key);
+    return slice_str (((const struct item *) value)->key);
 }
 
 static int name_items (void **state)
 {
-    (void)state;
+    (void) state;
     for (unsigned i = 0; i < MANY; i++) {
         snprintf (items[i].key, sizeof items[i].key, "k%u", i);
         items[i].in = false;
@@ -50,7 +50,7 @@ static void empty_map_knows_nothing (void **state)
 {
     struct map map;
     size_t cursor = 0;
-    (void)state;
+    (void) state;
     map_init (&map, item_key);
     assert_null (map_get (&map, slice_str ("k1")));
     assert_null (map_remove (&map, slice_str ("k1")));
@@ -63,7 +63,7 @@ static void keys_are_bytes (void **state)
 {
     struct item plain = {.key = "a"}, empty = {.key = ""};
     struct map map;
-    (void)state;
+    (void) state;
     map_init (&map, item_key);
     assert_true (map_put (&map, &plain));
     assert_true (map_put (&map, &empty));
@@ -79,7 +79,7 @@ static void keys_are_bytes (void **state)
 static void grows_and_shrinks (void **state)
 {
     struct map map;
-    (void)state;
+    (void) state;
     map_init (&map, item_key);
     for (unsigned i = 0; i < MANY; i++) {
         items[i].in = true;
@@ -101,7 +101,7 @@ static void grows_and_shrinks (void **state)
 static void random_changes_agree_with_a_plain_array (void **state)
 {
     struct map map;
-    (void)state;
+    (void) state;
     map_init (&map, item_key);
     for (unsigned step = 0; step < 60000; step++) {
         unsigned range = step % 20000 < 10000 ? 40 : MANY;

@@ -19,14 +19,14 @@ static char *text; /* the last exposition or reference */
 
 static int set_up (void **state)
 {
-    (void)state;
+    (void) state;
     metrics_reset ();
     return 0;
 }
 
 static int tear_down (void **state)
 {
-    (void)state;
+    (void) state;
     free (text);
     text = NULL;
     return 0;
@@ -73,22 +73,20 @@ static double sample (const char *name)
 
 static void zeros_are_there_from_the_start (void **state)
 {
-    (void)state;
+    (void) state;
     write_with (metrics_write);
-    assert_lines ("agentbridge_build_info{",
-                  "agentbridge_build_info{version=\"" AGENTBRIDGE_VERSION "\"} 1\n");
+    assert_lines ("agentbridge_build_info{", "agentbridge_build_info{version=\"" AGENTBRIDGE_VERSION "\"} 1\n");
     assert_lines ("agentbridge_users", "agentbridge_users 0\n");
     assert_line ("# HELP agentbridge_users Users with at least one connection");
     assert_line ("# TYPE agentbridge_users gauge");
     assert_line ("# TYPE agentbridge_handshakes_total counter");
     assert_line ("# TYPE agentbridge_connection_setup_seconds histogram");
-    assert_lines ("agentbridge_client_messages_total",
-                  "agentbridge_client_messages_total{result=\"forwarded\"} 0\n"
-                  "agentbridge_client_messages_total{result=\"answered\"} 0\n"
-                  "agentbridge_client_messages_total{result=\"parse_error\"} 0\n"
-                  "agentbridge_client_messages_total{result=\"invalid\"} 0\n"
-                  "agentbridge_client_messages_total{result=\"rate_limited\"} 0\n"
-                  "agentbridge_client_messages_total{result=\"unavailable\"} 0\n");
+    assert_lines ("agentbridge_client_messages_total", "agentbridge_client_messages_total{result=\"forwarded\"} 0\n"
+                                                       "agentbridge_client_messages_total{result=\"answered\"} 0\n"
+                                                       "agentbridge_client_messages_total{result=\"parse_error\"} 0\n"
+                                                       "agentbridge_client_messages_total{result=\"invalid\"} 0\n"
+                                                       "agentbridge_client_messages_total{result=\"rate_limited\"} 0\n"
+                                                       "agentbridge_client_messages_total{result=\"unavailable\"} 0\n");
 }
 
 static void labels_stand_at_their_index (void **state)
@@ -116,7 +114,7 @@ static void labels_stand_at_their_index (void **state)
          "agentbridge_runtime_commands_dropped_total{reason=\"unsupported\"} 1"},
         {M_LOGS_SUPPRESSED, 0, "agentbridge_log_lines_suppressed_total 1"},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++)
         metric_inc (rows[i].id, rows[i].label);
     write_with (metrics_write);
@@ -142,7 +140,7 @@ static void numbers_are_short_and_exact (void **state)
         {2.5, "agentbridge_history_bytes 2.5"},
         {1767225600.125, "agentbridge_history_bytes 1767225600.125"},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         metric_set (M_HISTORY_BYTES, 0, rows[i].value);
         write_with (metrics_write);
@@ -156,29 +154,28 @@ static void numbers_are_short_and_exact (void **state)
 static void histograms_cumulate (void **state)
 {
     static const double seconds[] = {0, -1, 0.0005, 0.0006, 0.3, 10, 10.5, 3600};
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (seconds); i++)
         metric_observe (M_EVENT_DELIVERY, seconds[i]);
-    metric_observe (M_EVENT_DELIVERY, (double)NAN);
+    metric_observe (M_EVENT_DELIVERY, (double) NAN);
     write_with (metrics_write);
-    assert_lines ("agentbridge_event_delivery_seconds",
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.0005\"} 4\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.001\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.0025\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.005\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.01\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.025\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.05\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.1\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.25\"} 5\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"0.5\"} 6\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"1\"} 6\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"2.5\"} 6\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"5\"} 6\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"10\"} 7\n"
-                  "agentbridge_event_delivery_seconds_bucket{le=\"+Inf\"} 9\n"
-                  "agentbridge_event_delivery_seconds_sum 3620.8011\n"
-                  "agentbridge_event_delivery_seconds_count 9\n");
+    assert_lines ("agentbridge_event_delivery_seconds", "agentbridge_event_delivery_seconds_bucket{le=\"0.0005\"} 4\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.001\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.0025\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.005\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.01\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.025\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.05\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.1\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.25\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.5\"} 6\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"1\"} 6\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"2.5\"} 6\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"5\"} 6\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"10\"} 7\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"+Inf\"} 9\n"
+                                                        "agentbridge_event_delivery_seconds_sum 3620.8011\n"
+                                                        "agentbridge_event_delivery_seconds_count 9\n");
     metric_observe (M_CONNECTION_DURATION, 1800);
     write_with (metrics_write);
     assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"600\"} 0");
@@ -189,16 +186,16 @@ static void histograms_cumulate (void **state)
 /* Every metric touched alone changes its own samples only. */
 static void rows_do_not_overlap (void **state)
 {
-    (void)state;
+    (void) state;
 #define METRIC(symbol, name, kind, labels, help) METRIC_TOUCH_##kind (M_##symbol);
-#define METRIC_TOUCH_COUNTER(id)                 metric_add (id, 0, 1000 + (double)id)
-#define METRIC_TOUCH_GAUGE(id)                   metric_set (id, 0, 1000 + (double)id)
+#define METRIC_TOUCH_COUNTER(id)                 metric_add (id, 0, 1000 + (double) id)
+#define METRIC_TOUCH_GAUGE(id)                   metric_set (id, 0, 1000 + (double) id)
 #define METRIC_TOUCH_HISTOGRAM_FAST(id)          metric_observe (id, 20)
 #define METRIC_TOUCH_HISTOGRAM_SLOW(id)          metric_observe (id, 2000)
 #include "tbl/metrics.h"
 #undef METRIC
 #define METRIC(symbol, name, kind, labels, help) METRIC_CHECK_##kind (M_##symbol)
-#define METRIC_CHECK_COUNTER(id)                 assert_true (metric_get (id, 0) == 1000 + (double)id);
+#define METRIC_CHECK_COUNTER(id)                 assert_true (metric_get (id, 0) == 1000 + (double) id);
 #define METRIC_CHECK_GAUGE(id)                   METRIC_CHECK_COUNTER (id)
 #define METRIC_CHECK_HISTOGRAM_FAST(id)
 #define METRIC_CHECK_HISTOGRAM_SLOW(id)
@@ -214,7 +211,7 @@ static void rows_do_not_overlap (void **state)
 
 static void process_metrics_tell_the_truth (void **state)
 {
-    (void)state;
+    (void) state;
     double fds = sample ("\nprocess_open_fds ");
     int fd = open ("/dev/null", O_RDONLY | O_CLOEXEC);
     assert_true (sample ("\nprocess_open_fds ") == fds + 1);
@@ -223,19 +220,17 @@ static void process_metrics_tell_the_truth (void **state)
     assert_true (sample ("\nprocess_cpu_seconds_total ") >= 0);
     assert_true (sample ("\nprocess_resident_memory_bytes ") >= 4096);
     assert_true (sample ("\nprocess_virtual_memory_bytes ") >= sample ("\nprocess_resident_memory_bytes "));
-    assert_true (fabs (sample ("\nprocess_start_time_seconds ") - (double)time (NULL)) < 60);
+    assert_true (fabs (sample ("\nprocess_start_time_seconds ") - (double) time (NULL)) < 60);
 }
 
 static void reference_has_a_row_for_each (void **state)
 {
-    (void)state;
+    (void) state;
     write_with (metrics_reference);
     assert_line ("| Metric | Type | Label | Meaning |");
     assert_line ("| `agentbridge_users` | gauge |  | Users with at least one connection |");
-    assert_line (
-        "| `agentbridge_runtime_link_up` | gauge | `link`: commands, events | 1 when the link is up |");
-    assert_line (
-        "| `agentbridge_build_info` | gauge | `version` | Always 1; the version stands in the label |");
+    assert_line ("| `agentbridge_runtime_link_up` | gauge | `link`: commands, events | 1 when the link is up |");
+    assert_line ("| `agentbridge_build_info` | gauge | `version` | Always 1; the version stands in the label |");
     assert_line ("| `agentbridge_connection_setup_seconds` | histogram |  | From the upgrade request to "
                  "connection\\_established |");
 }

@@ -49,7 +49,7 @@ static void reads_one_character (void **state)
          3, 0, 0},
         {"\xE2\xC2\x80", 3, 0, 0},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (rows); i++) {
         uint32_t cp = 0;
         assert_int_equal (utf8_next (slice_of (rows[i].bytes, rows[i].n), &cp), rows[i].length);
@@ -61,14 +61,14 @@ static void reads_one_character (void **state)
 /* Every code point that may be encoded, encoded here in the plainest way. */
 static void reads_all_code_points (void **state)
 {
-    (void)state;
+    (void) state;
     for (uint32_t cp = 0x80; cp <= 0x10FFFF; cp++) {
         unsigned n = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
         uint32_t got = 0;
         char bytes[4];
         for (unsigned i = n - 1, rest = cp; i > 0; i--, rest >>= 6)
-            bytes[i] = (char)(0x80 | (rest & 0x3F));
-        bytes[0] = (char)((0xF00u >> n) | cp >> (6 * (n - 1)));
+            bytes[i] = (char) (0x80 | (rest & 0x3F));
+        bytes[0] = (char) ((0xF00u >> n) | cp >> (6 * (n - 1)));
         bool surrogate = cp >= 0xD800 && cp <= 0xDFFF;
         assert_int_equal (utf8_next (slice_of (bytes, n), &got), surrogate ? 0 : n);
         assert_int_equal (got, surrogate ? 0 : cp);
@@ -77,7 +77,7 @@ static void reads_all_code_points (void **state)
 
 static void judges_whole_texts (void **state)
 {
-    (void)state;
+    (void) state;
     assert_true (utf8_valid (slice_str ("")));
     assert_true (utf8_valid (slice_str (NULL)));
     assert_true (utf8_valid (slice_str ("caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80!")));

@@ -16,7 +16,7 @@ static unsigned fired[COUNT_OF (timers)];
 
 static size_t index_of (const struct timer *timer)
 {
-    return (size_t)(timer - timers);
+    return (size_t) (timer - timers);
 }
 
 static void count (struct timer *timer)
@@ -27,7 +27,7 @@ static void count (struct timer *timer)
 
 static int set_up (void **state)
 {
-    (void)state;
+    (void) state;
     wheel_init (&wheel, START);
     for (size_t i = 0; i < COUNT_OF (timers); i++) {
         timer_init (&timers[i], count);
@@ -38,10 +38,9 @@ static int set_up (void **state)
 
 static void fires_when_due_and_not_before (void **state)
 {
-    static const int64_t delays[] = {-START,       -S_NS,          -1,   0,        1,    WHEEL_TICK - 1,
-                                     WHEEL_TICK,   WHEEL_TICK + 1, S_NS, TURN - 1, TURN, TURN + 1,
-                                     5 * TURN + 3, 3600 * S_NS};
-    (void)state;
+    static const int64_t delays[] = {-START,         -S_NS, -1,       0,    1,        WHEEL_TICK - 1, WHEEL_TICK,
+                                     WHEEL_TICK + 1, S_NS,  TURN - 1, TURN, TURN + 1, 5 * TURN + 3,   3600 * S_NS};
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (delays); i++) {
         set_up (NULL);
         wheel_set (&wheel, &timers[0], START + delays[i]);
@@ -60,9 +59,9 @@ static void fires_when_due_and_not_before (void **state)
 
 static void one_great_leap_fires_everything (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (timers); i++)
-        wheel_set (&wheel, &timers[i], START + (int64_t)i * 100 * MS_NS);
+        wheel_set (&wheel, &timers[i], START + (int64_t) i * 100 * MS_NS);
     wheel_advance (&wheel, START + 1000 * S_NS);
     for (size_t i = 0; i < COUNT_OF (timers); i++)
         assert_int_equal (fired[i], 1);
@@ -71,7 +70,7 @@ static void one_great_leap_fires_everything (void **state)
 
 static void moves_and_cancels (void **state)
 {
-    (void)state;
+    (void) state;
     wheel_cancel (&timers[0]); /* never armed */
     wheel_set (&wheel, &timers[0], START + S_NS);
     wheel_set (&wheel, &timers[0], START + 3 * S_NS);
@@ -91,7 +90,7 @@ static void moves_and_cancels (void **state)
 static void says_when_the_next_is_due (void **state)
 {
     static const int64_t delays[] = {-1, 0, 1, WHEEL_TICK, S_NS, TURN - WHEEL_TICK, TURN, 3 * TURN + 5};
-    (void)state;
+    (void) state;
     assert_int_equal (wheel_next (&wheel), -1);
     for (size_t i = COUNT_OF (delays); i-- > 0;) {
         wheel_set (&wheel, &timers[i], START + delays[i]);
@@ -109,11 +108,11 @@ static void set_again_in_the_past (struct timer *timer)
 
 static void a_timer_that_sets_itself_fires_once_an_advance (void **state)
 {
-    (void)state;
+    (void) state;
     timers[0].fire = set_again_in_the_past;
     wheel_set (&wheel, &timers[0], START);
     for (unsigned i = 1; i <= 3; i++) {
-        wheel_advance (&wheel, START + (int64_t)(i / 2) * S_NS);
+        wheel_advance (&wheel, START + (int64_t) (i / 2) * S_NS);
         assert_int_equal (fired[0], i);
     }
 }
@@ -129,7 +128,7 @@ static void meddle (struct timer *timer)
 
 static void callbacks_may_touch_any_timer (void **state)
 {
-    (void)state;
+    (void) state;
     timers[0].fire = meddle;
     for (size_t i = 0; i < 3; i++)
         wheel_set (&wheel, &timers[i], START + S_NS);
@@ -167,7 +166,7 @@ static void assert_nothing_is_late (int64_t now)
 static void random_life_agrees_with_a_plain_array (void **state)
 {
     int64_t now = START;
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (timers); i++) {
         timers[i].fire = check_due;
         dues[i] = -1;
@@ -175,13 +174,13 @@ static void random_life_agrees_with_a_plain_array (void **state)
     for (unsigned step = 0; step < 2000; step++) {
         for (unsigned n = 0; n < 20; n++) {
             size_t i = random_below (COUNT_OF (timers));
-            dues[i] = random_below (4) ? now + (int64_t)random_below (60 * S_NS) : -1;
+            dues[i] = random_below (4) ? now + (int64_t) random_below (60 * S_NS) : -1;
             if (dues[i] < 0)
                 wheel_cancel (&timers[i]);
             else
                 wheel_set (&wheel, &timers[i], dues[i]);
         }
-        now += (int64_t)random_below (step % 100 ? 200 * MS_NS : 40 * S_NS);
+        now += (int64_t) random_below (step % 100 ? 200 * MS_NS : 40 * S_NS);
         wheel_advance (&wheel, now);
         assert_nothing_is_late (now);
     }

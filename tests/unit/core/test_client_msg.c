@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#define B(literal)                                                                                           \
-    {                                                                                                        \
-        (literal), sizeof (literal) - 1                                                                      \
+#define B(literal)                                                                                                     \
+    {                                                                                                                  \
+        (literal), sizeof (literal) - 1                                                                                \
     }
 
 static uint64_t rnd_state = 0x9e3779b97f4a7c15u;
@@ -45,8 +45,7 @@ static void assert_kinds (const struct kind_case *cases, size_t n)
     for (size_t i = 0; i < n; i++) {
         enum client_msg_kind kind = kind_of (cases[i].text);
         if (kind != cases[i].kind)
-            fail_msg ("%.*s: %d, not %d", (int)cases[i].text.n, cases[i].text.p, (int)kind,
-                      (int)cases[i].kind);
+            fail_msg ("%.*s: %d, not %d", (int) cases[i].text.n, cases[i].text.p, (int) kind, (int) cases[i].kind);
     }
 }
 
@@ -88,7 +87,7 @@ static void test_kinds (void **state)
         {B ("{\"type\":\"x\",\"traceparent\":1,\"traceparent\":1}"), CLIENT_MSG_INVALID},
         {B ("{\"type\":\"x\",\"other\":1,\"other\":1}"), CLIENT_MSG_RUNTIME},
     };
-    (void)state;
+    (void) state;
     assert_kinds (cases, COUNT_OF (cases));
 }
 
@@ -224,7 +223,7 @@ static const struct slice bad_values[] = {
 
 static void test_syntax (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (good_values); i++)
         assert_kinds (&(struct kind_case){good_values[i], CLIENT_MSG_INVALID}, 1);
     for (size_t i = 0; i < COUNT_OF (bad_values); i++)
@@ -234,16 +233,15 @@ static void test_syntax (void **state)
 static void assert_slice (struct slice s, const char *expected)
 {
     if (!slice_is (s, expected))
-        fail_msg ("%.*s, not %s", (int)s.n, s.p, expected);
+        fail_msg ("%.*s, not %s", (int) s.n, s.p, expected);
 }
 
 static void test_json_fields (void **state)
 {
     struct client_msg msg;
-    (void)state;
-    client_msg_read_json (
-        &msg, slice_str ("{\"type\" : \"ch\\u0061t\" , \"id\" : 12e3 ,\"message_id\": \"m\\\"1\" ,"
-                         "\"token\":\"T\",\"traceparent\":\"00-ab\"}"));
+    (void) state;
+    client_msg_read_json (&msg, slice_str ("{\"type\" : \"ch\\u0061t\" , \"id\" : 12e3 ,\"message_id\": \"m\\\"1\" ,"
+                                           "\"token\":\"T\",\"traceparent\":\"00-ab\"}"));
     assert_int_equal (msg.kind, CLIENT_MSG_RUNTIME);
     assert_slice (msg.type, "ch\\u0061t");
     assert_slice (msg.id, "12e3");
@@ -272,7 +270,7 @@ static void test_truncated_json (void **state)
 {
     static const struct slice text =
         B ("{\"type\":\"ch\\u0061t\",\"a\":[1.5e+3,true,{\"\xc3\xa9\":null}],\"id\":\"\\n\"}");
-    (void)state;
+    (void) state;
     assert_int_equal (kind_of (text), CLIENT_MSG_RUNTIME);
     for (size_t n = 0; n < text.n; n++)
         assert_int_equal (kind_of (slice_of (text.p, n)), CLIENT_MSG_BAD_SYNTAX);
@@ -283,16 +281,16 @@ static enum client_msg_kind nested_json (const char *open, const char *close, in
     char text[1024];
     size_t n = 0;
     for (int i = 0; i < levels; i++)
-        n += (size_t)snprintf (text + n, sizeof text - n, "%s", open);
-    n += (size_t)snprintf (text + n, sizeof text - n, "0");
+        n += (size_t) snprintf (text + n, sizeof text - n, "%s", open);
+    n += (size_t) snprintf (text + n, sizeof text - n, "0");
     for (int i = 0; i < levels; i++)
-        n += (size_t)snprintf (text + n, sizeof text - n, "%s", close);
+        n += (size_t) snprintf (text + n, sizeof text - n, "%s", close);
     return kind_of (slice_of (text, n));
 }
 
 static void test_json_depth (void **state)
 {
-    (void)state;
+    (void) state;
     assert_int_equal (nested_json ("[", "]", 64), CLIENT_MSG_INVALID);
     assert_int_equal (nested_json ("[", "]", 65), CLIENT_MSG_BAD_SYNTAX);
     assert_int_equal (nested_json ("{\"a\":", "}", 64), CLIENT_MSG_INVALID);
@@ -309,7 +307,7 @@ static void test_large_json (void **state)
     size_t n = 1 << 20;
     static const char head[] = "{\"id\":\"", tail[] = "\",\"type\":\"ping\"}";
     char *text = malloc (sizeof head + n + sizeof tail);
-    (void)state;
+    (void) state;
     assert_non_null (text);
     memcpy (text, head, sizeof head);
     memset (text + sizeof head - 1, 'x', n);
@@ -344,7 +342,7 @@ static void test_string_is (void **state)
         {B ("\\u0000"), "", false},
         {B ("a\\u0000"), "a", false},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++)
         assert_int_equal (json_string_is (cases[i].raw, cases[i].ascii), cases[i].same);
 }
@@ -381,24 +379,23 @@ static void test_msgpack_kinds (void **state)
         {B ("\xdf\xff\xff\xff\xff\xa0\xa0"), CLIENT_MSG_BAD_SYNTAX},
         {B ("{\"type\":\"ping\"}"), CLIENT_MSG_BAD_SYNTAX},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct client_msg msg;
         client_msg_read_msgpack (&msg, cases[i].text);
         if (msg.kind != cases[i].kind)
-            fail_msg ("case %zu: %d, not %d", i, (int)msg.kind, (int)cases[i].kind);
+            fail_msg ("case %zu: %d, not %d", i, (int) msg.kind, (int) cases[i].kind);
     }
 }
 
 static void test_msgpack_fields (void **state)
 {
     struct client_msg msg;
-    static const struct slice bytes =
-        B ("\x85\xa4type\xadrefresh_token\xa2id\x92\x01\xa1x\xaamessage_id\xcd\x01\x00"
-           "\xa5token\xa3"
-           "a.b\xabtraceparent\xd9\x02"
-           "00");
-    (void)state;
+    static const struct slice bytes = B ("\x85\xa4type\xadrefresh_token\xa2id\x92\x01\xa1x\xaamessage_id\xcd\x01\x00"
+                                         "\xa5token\xa3"
+                                         "a.b\xabtraceparent\xd9\x02"
+                                         "00");
+    (void) state;
     client_msg_read_msgpack (&msg, bytes);
     assert_int_equal (msg.kind, CLIENT_MSG_REFRESH_TOKEN);
     assert_slice (msg.type, "refresh_token");
@@ -421,7 +418,7 @@ static void test_msgpack_depth (void **state)
     char bytes[128] = "\x82\xa4type\xa4ping\x01";
     size_t n = strlen (bytes);
     struct client_msg msg;
-    (void)state;
+    (void) state;
     memset (bytes + n, '\x91', 64);
     bytes[n + 63] = '\x01';
     client_msg_read_msgpack (&msg, slice_of (bytes, n + 64));
@@ -435,10 +432,9 @@ static void test_msgpack_depth (void **state)
 static size_t random_text (char *text, size_t room)
 {
     static const char *const pieces[] = {
-        "{",        "}",      "[",        "]",        ",",       ":",  "\"",  "\"a\"",
-        "\"type\"", "\"id\"", "\"ping\"", "0",        "1",       "-",  ".",   "e",
-        "+",        "true",   "false",    "null",     " ",       "\n", "\\n", "\\u0041",
-        "\\",       "\\u12",  "\xc3\xa9", "\xe2\x82", "\"b\":1", "[]", "{}",  "\x01",
+        "{",   "}",       "[",  "]",     ",",        ":",        "\"",      "\"a\"", "\"type\"", "\"id\"", "\"ping\"",
+        "0",   "1",       "-",  ".",     "e",        "+",        "true",    "false", "null",     " ",      "\n",
+        "\\n", "\\u0041", "\\", "\\u12", "\xc3\xa9", "\xe2\x82", "\"b\":1", "[]",    "{}",       "\x01",
     };
     size_t n = 0, count = 1 + rnd () % 14;
     for (size_t i = 0; i < count; i++) {
@@ -484,14 +480,14 @@ static bool jansson_accepts (const char *text, size_t n)
 static void test_random_like_jansson (void **state)
 {
     size_t accepted = 0;
-    (void)state;
+    (void) state;
     for (int round = 0; round < 200000; round++) {
         char text[160];
         size_t n = round % 2 ? random_text (text, sizeof text) : mutated_text (text, sizeof text);
         bool ours = kind_of (slice_of (text, n)) != CLIENT_MSG_BAD_SYNTAX;
         bool surrogate = memmem (text, n, "\\ud", 3) != NULL;
         if (!surrogate && ours != jansson_accepts (text, n))
-            fail_msg ("%s alone accepts: %.*s", ours ? "the scanner" : "jansson", (int)n, text);
+            fail_msg ("%s alone accepts: %.*s", ours ? "the scanner" : "jansson", (int) n, text);
         accepted += ours;
     }
     assert_true (accepted > 10000);

@@ -194,8 +194,6 @@ static void test_send_bad_event (void **state)
         B ("\x81\xa4type\xa1x\x00"),
         B ("\x81\xa4type\xa0"),
         B ("\x82\xa4type\xa1x\xa4type\xa1x"),
-        B ("\x82\xa4type\xa1x\xa7user_id\xa3"
-           "bob"),
     };
     (void) state;
     struct conn *conn = fixture_conn ("alice", FORM_JSON), *bobs = fixture_conn ("bob", FORM_JSON);
@@ -206,6 +204,25 @@ static void test_send_bad_event (void **state)
     expect_no_frame (conn);
     expect_no_frame (bobs);
     assert_false (conn_is_ending (conn));
+}
+
+/* Another user or another connection named in the body. */
+static void test_send_foreign_event (void **state)
+{
+    static const struct slice bodies[] = {
+        B ("\x82\xa4type\xa1x\xa7user_id\xa3"
+           "bob"),
+        B ("\x82\xa4type\xa1x\xad"
+           "connection_id\xa3"
+           "bob"),
+    };
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    for (size_t i = 0; i < COUNT_OF (bodies); i++) {
+        command_bytes ("SEND", slice_str (conn->id), "alice", NULL, bodies[i]);
+        expect_drop (COMMAND_DROP_isolation);
+    }
+    expect_no_frame (conn);
 }
 
 static void test_send_size (void **state)
@@ -454,6 +471,7 @@ int main (void)
         HUB_TEST (test_send_event),
         HUB_TEST (test_send_frame),
         HUB_TEST (test_send_bad_event),
+        HUB_TEST (test_send_foreign_event),
         HUB_TEST (test_send_size),
         HUB_TEST (test_send_to_full_queue),
         HUB_TEST (test_send_while_degraded),

@@ -129,6 +129,24 @@ static void test_with_meta (void **state)
     }
 }
 
+static void test_with_bad_meta (void **state)
+{
+    static const char *const bad[] = {"{\"publisher\":\"p\"}",
+                                      "{\"seq\":1}",
+                                      "{\"publisher\":7,\"seq\":1}",
+                                      "{\"publisher\":\"\",\"seq\":1}",
+                                      "{\"publisher\":\"p\",\"seq\":-1}",
+                                      "{\"publisher\":\"p\",\"seq\":1.5}"};
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    for (size_t i = 0; i < COUNT_OF (bad); i++) {
+        struct slice meta = pack (bad[i]), frames[3] = {slice_str ("alice"), slice_str ("\x81\xa4type\xa1x"), meta};
+        downstream_event (&fx.hub, frames, 3);
+        expect_metric (M_EVENTS_DROPPED, DROP_BAD_FRAMES, (double) i + 1);
+    }
+    expect_no_frame (conn);
+}
+
 /* --- narrowed delivery --------------------------------------------------------------------------------------- */
 
 static void test_narrowed (void **state)
@@ -478,6 +496,7 @@ int main (void)
         HUB_TEST (test_types),
         HUB_TEST (test_timestamp_of_frame),
         HUB_TEST (test_with_meta),
+        HUB_TEST (test_with_bad_meta),
         HUB_TEST (test_narrowed),
         HUB_TEST (test_narrowed_to_nobody),
         HUB_TEST (test_isolation),

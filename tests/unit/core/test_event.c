@@ -7,16 +7,16 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#define B(literal)                                                                                           \
-    {                                                                                                        \
-        (literal), sizeof (literal) - 1                                                                      \
+#define B(literal)                                                                                                     \
+    {                                                                                                                  \
+        (literal), sizeof (literal) - 1                                                                                \
     }
 
 static const struct slice alice = B ("alice");
 
 #define TYPE "\xa4type\xa1x" /* "type": "x" */
-#define CONN                                                                                                 \
-    "\xad"                                                                                                   \
+#define CONN                                                                                                           \
+    "\xad"                                                                                                             \
     "connection_id"
 
 static const struct {
@@ -90,12 +90,12 @@ static const struct {
 
 static void test_verdicts (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (verdict_cases); i++) {
         struct event event;
         enum drop_reason reason = event_parse (&event, verdict_cases[i].bytes, alice);
         if (reason != verdict_cases[i].reason)
-            fail_msg ("case %zu: %d, not %d", i, (int)reason, (int)verdict_cases[i].reason);
+            fail_msg ("case %zu: %d, not %d", i, (int) reason, (int) verdict_cases[i].reason);
     }
 }
 
@@ -111,7 +111,7 @@ static void test_fields (void **state)
                                          "\xa4"
                                          "data\x92\x81\xa4type\xa1y\xa3_in");
     struct event event;
-    (void)state;
+    (void) state;
     assert_int_equal (event_parse (&event, bytes, alice), DROP_NONE);
     assert_ptr_equal (event.bytes.p, bytes.p);
     assert_int_equal (event.bytes.n, bytes.n);
@@ -139,7 +139,7 @@ static void test_absent_and_foreign_kinds (void **state)
         B ("\x82" TYPE "\xa9timestamp\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00"),
         B ("\x82" TYPE "\xa9timestamp\xca\x7f\x80\x00\x00"),
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct event event;
         assert_int_equal (event_parse (&event, cases[i], alice), DROP_NONE);
@@ -161,7 +161,7 @@ static void test_timestamp_kinds (void **state)
         {B ("\x82" TYPE "\xa9timestamp\xff"), -1},
         {B ("\x82" TYPE "\xa9timestamp\xca\x3f\xc0\x00\x00"), 1.5},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct event event;
         assert_int_equal (event_parse (&event, cases[i].bytes, alice), DROP_NONE);
@@ -183,7 +183,7 @@ static void test_flags (void **state)
         {B ("\x82" TYPE "\xc4\x01_\xc0"), false, false}, /* bin */
         {B ("\x82" TYPE "\xa0\xa1_"), false, false},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct event event;
         assert_int_equal (event_parse (&event, cases[i].bytes, alice), DROP_NONE);
@@ -206,7 +206,7 @@ static void test_depth (void **state)
 {
     char arrays[66];
     struct event event;
-    (void)state;
+    (void) state;
     assert_int_equal (parse_nested (63), DROP_NONE); /* the event is the 64th */
     assert_int_equal (parse_nested (64), DROP_TOO_DEEP);
     memset (arrays, '\x91', sizeof arrays);
@@ -221,7 +221,7 @@ static void test_truncated (void **state)
                                          "alice\xa9timestamp\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00\xa1"
                                          "d\x92\xc7\x01\x05z\xcd\x01\x02");
     struct event event;
-    (void)state;
+    (void) state;
     assert_int_equal (event_parse (&event, bytes, alice), DROP_NONE);
     for (size_t n = 0; n < bytes.n; n++) {
         char *copy = malloc (n ? n : 1);
@@ -235,7 +235,7 @@ static void test_truncated (void **state)
 
 static void test_types (void **state)
 {
-    (void)state;
+    (void) state;
 #define EVENT_TYPE(symbol) assert_int_equal (event_type_of (slice_str (#symbol)), EVENT_##symbol);
 #include "tbl/event_types.h"
 #undef EVENT_TYPE

@@ -9,9 +9,9 @@
 #include <cmocka.h>
 #include <msgpack.h>
 
-#define B(literal)                                                                                           \
-    {                                                                                                        \
-        (literal), sizeof (literal) - 1                                                                      \
+#define B(literal)                                                                                                     \
+    {                                                                                                                  \
+        (literal), sizeof (literal) - 1                                                                                \
     }
 
 /* A copy with nothing behind it, so that the address sanitizer sees a read beyond the end. */
@@ -26,7 +26,7 @@ static struct slice exact_copy (struct slice s)
 
 static void free_copy (struct slice s)
 {
-    free ((void *)(uintptr_t)s.p);
+    free ((void *) (uintptr_t) s.p);
 }
 
 static uint64_t rnd_state = 0x9e3779b97f4a7c15u;
@@ -113,7 +113,7 @@ static void assert_token (const struct token_case *c, const struct mp_token *tok
         assert_int_equal (token->b, c->number);
         break;
     case MP_UINT:
-        assert_true (token->u == (uint64_t)c->number);
+        assert_true (token->u == (uint64_t) c->number);
         break;
     case MP_INT:
         assert_true (token->i == c->number);
@@ -141,13 +141,13 @@ static void assert_token (const struct token_case *c, const struct mp_token *tok
 
 static size_t head_size (const struct token_case *c)
 {
-    size_t items = c->kind == MP_MAP ? (size_t)c->number * 2 : (size_t)c->number;
+    size_t items = c->kind == MP_MAP ? (size_t) c->number * 2 : (size_t) c->number;
     return c->bytes.n - (c->kind == MP_MAP || c->kind == MP_ARRAY ? items : 0);
 }
 
 static void test_every_format (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (token_cases); i++) {
         const struct token_case *c = &token_cases[i];
         struct mp_token token;
@@ -164,9 +164,9 @@ static void test_every_format (void **state)
 
 static void test_every_first_byte_is_covered (void **state)
 {
-    (void)state;
+    (void) state;
     for (unsigned first = 0; first < 256; first++) {
-        char bytes[64] = {(char)first};
+        char bytes[64] = {(char) first};
         struct mp_token token;
         size_t pos = 0;
         enum mp_status status = mp_read (slice_of (bytes, sizeof bytes), &pos, &token);
@@ -177,7 +177,7 @@ static void test_every_first_byte_is_covered (void **state)
 
 static void test_truncated (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (token_cases); i++)
         for (size_t n = 0; n < token_cases[i].bytes.n; n++) {
             struct slice cut = exact_copy (slice_of (token_cases[i].bytes.p, n));
@@ -191,7 +191,7 @@ static void test_truncated (void **state)
 
 static void test_trailing_bytes (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (token_cases); i++) {
         char bytes[64] = {0};
         struct slice value = token_cases[i].bytes;
@@ -202,7 +202,7 @@ static void test_trailing_bytes (void **state)
 
 static void test_position_beyond_the_end (void **state)
 {
-    (void)state;
+    (void) state;
     struct mp_token token;
     size_t pos = 2;
     assert_int_equal (mp_read (slice_of ("\xc0", 1), &pos, &token), MP_MALFORMED);
@@ -226,7 +226,7 @@ static void test_hostile_counts (void **state)
         B ("\x82\xc0\xc0\xc0"),
         B ("\x93\xc0\xc0"),
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct slice copy = exact_copy (cases[i]);
         struct mp_token token;
@@ -242,7 +242,7 @@ static void test_depth (void **state)
 {
     char arrays[66], maps[132];
     size_t pos = 0;
-    (void)state;
+    (void) state;
     memset (arrays, '\x91', sizeof arrays);
     arrays[65] = '\xc0';
     assert_int_equal (mp_check (slice_of (arrays + 1, 65)), MP_OK); /* 64 arrays and the nil */
@@ -264,7 +264,7 @@ static void test_depth (void **state)
 static void test_depth_does_not_add_up_over_neighbours (void **state)
 {
     char bytes[3 + 200];
-    (void)state;
+    (void) state;
     memcpy (bytes, "\xdc\x00\xc8", 3);
     memset (bytes + 3, '\x90', 200);
     assert_int_equal (mp_check (slice_of (bytes, sizeof bytes)), MP_OK);
@@ -279,7 +279,7 @@ static void test_map_get (void **state)
     struct mp_token token;
     struct slice text;
     uint64_t number;
-    (void)state;
+    (void) state;
     assert_int_equal (mp_check (map), MP_OK);
     assert_true (mp_map_get_uint (map, "a", &number));
     assert_int_equal (number, 2); /* the last one counts */
@@ -326,7 +326,7 @@ static void test_write_ints (void **state)
         {INT32_MIN - 1LL, 9},
         {INT64_MIN, 9},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct buf out;
         msgpack_packer packer;
@@ -350,7 +350,7 @@ static void test_write_all (void **state)
         "\x05\xd0\x80\x06\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00\x07\x92\xc3\xc2\x08\xc0";
     struct buf out;
     msgpack_packer packer;
-    (void)state;
+    (void) state;
     buf_init (&out, 0);
     mp_writer_init (&packer, &out);
     mp_put_map (&packer, 8);
@@ -386,7 +386,7 @@ static void test_write_empty_and_large (void **state)
     struct mp_token token;
     size_t pos = 2, n = 1 << 20;
     char *large = calloc (1, n);
-    (void)state;
+    (void) state;
     assert_non_null (large);
     buf_init (&out, 0);
     mp_writer_init (&packer, &out);
@@ -409,7 +409,7 @@ static void test_write_failures_stick (void **state)
 {
     struct buf out;
     msgpack_packer packer;
-    (void)state;
+    (void) state;
     buf_init (&out, 8);
     mp_writer_init (&packer, &out);
     mp_put_cstr (&packer, "0123456789");
@@ -419,7 +419,7 @@ static void test_write_failures_stick (void **state)
     buf_fini (&out);
     buf_init (&out, 0);
     mp_writer_init (&packer, &out);
-    mp_put_str (&packer, slice_of ("x", (size_t)UINT32_MAX + 1)); /* a length that 32 bit cannot hold */
+    mp_put_str (&packer, slice_of ("x", (size_t) UINT32_MAX + 1)); /* a length that 32 bit cannot hold */
     assert_true (out.failed);
     assert_int_equal (out.n, 0);
     buf_fini (&out);
@@ -429,12 +429,12 @@ static void test_write_failures_stick (void **state)
 static void test_random (void **state)
 {
     size_t accepted = 0;
-    (void)state;
+    (void) state;
     for (int round = 0; round < 200000; round++) {
         char bytes[24];
         size_t n = 1 + rnd () % (rnd () % sizeof bytes + 1);
         for (size_t i = 0; i < n; i++)
-            bytes[i] = (char)(rnd () % 3 ? 0x80 + rnd () % 0x24 : rnd ());
+            bytes[i] = (char) (rnd () % 3 ? 0x80 + rnd () % 0x24 : rnd ());
         struct slice copy = exact_copy (slice_of (bytes, n));
         if (mp_check (copy) == MP_OK) {
             msgpack_unpacked unpacked;

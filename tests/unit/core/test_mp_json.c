@@ -9,11 +9,11 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#define B(literal)                                                                                           \
-    {                                                                                                        \
-        (literal), sizeof (literal) - 1                                                                      \
+#define B(literal)                                                                                                     \
+    {                                                                                                                  \
+        (literal), sizeof (literal) - 1                                                                                \
     }
-#define S(literal) ((struct slice)B (literal))
+#define S(literal) ((struct slice) B (literal))
 #define BAD        "\xEF\xBF\xBD" /* U+FFFD */
 
 static uint64_t rnd_state = 0x9e3779b97f4a7c15u;
@@ -30,7 +30,7 @@ static void assert_text (const struct buf *out, struct slice expected)
 {
     assert_false (out->failed);
     if (!slice_eq (buf_slice (out), expected))
-        fail_msg ("got %.*s, not %.*s", (int)out->n, (char *)out->p, (int)expected.n, expected.p);
+        fail_msg ("got %.*s, not %.*s", (int) out->n, (char *) out->p, (int) expected.n, expected.p);
 }
 
 static void assert_json (struct slice value, struct slice expected)
@@ -96,7 +96,7 @@ static void test_scalars (void **state)
         {B ("\xca\x7f\x80\x00\x00"), B ("null")},
         {B ("\xca\xff\xc0\x00\x00"), B ("null")},
     };
-    (void)state;
+    (void) state;
     assert_pairs (pairs, COUNT_OF (pairs));
 }
 
@@ -116,7 +116,7 @@ static void test_containers (void **state)
         {B ("\xde\x00\x01\xa0\x01"), B ("{\"\":1}")},
         {B ("\xdf\x00\x00\x00\x01\xa1k\x01"), B ("{\"k\":1}")},
     };
-    (void)state;
+    (void) state;
     assert_pairs (pairs, COUNT_OF (pairs));
 }
 
@@ -143,7 +143,7 @@ static void test_keys (void **state)
         {B ("\x82\xa1\n\x01\xa1\xff\x02"), B ("{\"\\n\":1,\"" BAD "\":2}")},
         {B ("\x81\x81\x05\x06\x07"), B ("{\"{\\\"5\\\":6}\":7}")},
     };
-    (void)state;
+    (void) state;
     assert_pairs (pairs, COUNT_OF (pairs));
 }
 
@@ -152,7 +152,7 @@ static void test_keys_in_keys_stay_small (void **state)
 {
     struct buf out;
     char bytes[129];
-    (void)state;
+    (void) state;
     memset (bytes, '\x81', 64);
     memset (bytes + 64, '\x01', 65);
     buf_init (&out, 0);
@@ -160,7 +160,7 @@ static void test_keys_in_keys_stay_small (void **state)
     mp_json_write (&out, slice_of (bytes, sizeof bytes));
     assert_false (out.failed);
     assert_in_range (out.n, 100, 1000);
-    json_t *json = json_loadb ((char *)out.p, out.n, 0, NULL);
+    json_t *json = json_loadb ((char *) out.p, out.n, 0, NULL);
     assert_int_equal (json_object_size (json), 1);
     json_decref (json);
     buf_fini (&out);
@@ -210,7 +210,7 @@ static void test_strings (void **state)
             "b"),
          B ("\"a" BAD "b\"")},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (pairs); i++)
         assert_string (pairs[i].in, pairs[i].out);
     assert_string (slice_of (NULL, 0), S ("\"\""));
@@ -219,23 +219,23 @@ static void test_strings (void **state)
 /* Every byte at every place of the eight that the fast path takes at once. */
 static void test_every_byte_at_every_place (void **state)
 {
-    (void)state;
+    (void) state;
     for (size_t place = 0; place < 16; place++)
         for (unsigned byte = 0; byte < 0x80; byte++) {
             char text[16], expected[40], escape[8];
             memset (text, 'x', sizeof text);
-            text[place] = (char)byte;
+            text[place] = (char) byte;
             static const char letters[] = "\bb\ff\nn\rr\tt\"\"\\\\";
             const char *found = NULL;
             for (const char *p = letters; *p; p += 2)
-                if (*p == (char)byte)
+                if (*p == (char) byte)
                     found = p + 1;
             if (found)
                 snprintf (escape, sizeof escape, "\\%c", *found);
             else
                 snprintf (escape, sizeof escape, byte < 0x20 ? "\\u%04x" : "%c", byte);
-            snprintf (expected, sizeof expected, "\"%.*s%s%.*s\"", (int)place, "xxxxxxxxxxxxxxx", escape,
-                      15 - (int)place, "xxxxxxxxxxxxxxx");
+            snprintf (expected, sizeof expected, "\"%.*s%s%.*s\"", (int) place, "xxxxxxxxxxxxxxx", escape,
+                      15 - (int) place, "xxxxxxxxxxxxxxx");
             assert_string (slice_of (text, sizeof text), slice_str (expected));
         }
 }
@@ -244,7 +244,7 @@ static void test_large_string (void **state)
 {
     size_t n = 1 << 20;
     char *text = malloc (n), *expected = malloc (6 * n + 2);
-    (void)state;
+    (void) state;
     assert_non_null (text);
     assert_non_null (expected);
     memset (text, 'x', n);
@@ -267,7 +267,7 @@ static void test_large_bin (void **state)
     struct buf in, out;
     msgpack_packer packer;
     char *zeros = calloc (1, 1000);
-    (void)state;
+    (void) state;
     assert_non_null (zeros);
     buf_init (&in, 0);
     buf_init (&out, 0);
@@ -342,11 +342,11 @@ static void test_doubles (void **state)
         {DBL_MAX, "1.7976931348623157e+308"},
         {-DBL_MAX, "-1.7976931348623157e+308"},
         {M_PI, "3.141592653589793"},
-        {(double)NAN, "null"},
-        {(double)INFINITY, "null"},
-        {-(double)INFINITY, "null"},
+        {(double) NAN, "null"},
+        {(double) INFINITY, "null"},
+        {-(double) INFINITY, "null"},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         char text[40];
         double_text (cases[i].value, text);
@@ -383,17 +383,17 @@ static void assert_shortest (double value)
 
 static void test_random_doubles (void **state)
 {
-    (void)state;
+    (void) state;
     for (int round = 0; round < 60000; round++) {
         double any;
         uint64_t bits = rnd ();
         memcpy (&any, &bits, sizeof any);
         if (isfinite (any))
             assert_shortest (any);
-        assert_shortest ((double)(rnd () % 4400000000000000) / 1e6);
-        assert_shortest ((double)(rnd () % 1000000000) / 1e7);
-        assert_shortest ((double)(rnd () >> 32) + (double)(rnd () >> 11) * 0x1p-53);
-        assert_shortest ((double)(int64_t)rnd ());
+        assert_shortest ((double) (rnd () % 4400000000000000) / 1e6);
+        assert_shortest ((double) (rnd () % 1000000000) / 1e7);
+        assert_shortest ((double) (rnd () >> 32) + (double) (rnd () >> 11) * 0x1p-53);
+        assert_shortest ((double) (int64_t) rnd ());
     }
 }
 
@@ -416,10 +416,8 @@ static void test_timestamps (void **state)
         {B ("\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff"), B ("{\"_ext\":-1,\"data\":\"//////////8=\"}")},
         /* 96 bit: 32 of nanoseconds, 64 of signed seconds */
         {B ("\xc7\x0c\xff\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff"), B ("\"1969-12-31T23:59:59Z\"")},
-        {B ("\xc7\x0c\xff\x3b\x9a\xc9\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
-         B ("\"1969-12-31T23:59:59.999999999Z\"")},
-        {B ("\xc7\x0c\xff\x00\x0f\x42\x40\xff\xff\xff\xff\xff\xff\xff\xff"),
-         B ("\"1969-12-31T23:59:59.001Z\"")},
+        {B ("\xc7\x0c\xff\x3b\x9a\xc9\xff\xff\xff\xff\xff\xff\xff\xff\xff"), B ("\"1969-12-31T23:59:59.999999999Z\"")},
+        {B ("\xc7\x0c\xff\x00\x0f\x42\x40\xff\xff\xff\xff\xff\xff\xff\xff"), B ("\"1969-12-31T23:59:59.001Z\"")},
         {B ("\xc7\x0c\xff\x00\x00\x00\x00\xff\xff\xff\xf1\x88\x6e\x09\x00"), B ("\"0001-01-01T00:00:00Z\"")},
         {B ("\xc7\x0c\xff\x00\x00\x00\x00\x00\x00\x00\x3a\xff\xf4\x41\x7f"), B ("\"9999-12-31T23:59:59Z\"")},
         {B ("\xc7\x0c\xff\x00\x00\x00\x00\xff\xff\xff\xf1\x88\x6e\x08\xff"),
@@ -431,7 +429,7 @@ static void test_timestamps (void **state)
         {B ("\xc7\x00\xff"), B ("{\"_ext\":-1,\"data\":\"\"}")},
         {B ("\xd5\xff\x00\x00"), B ("{\"_ext\":-1,\"data\":\"AAA=\"}")},
     };
-    (void)state;
+    (void) state;
     assert_pairs (pairs, COUNT_OF (pairs));
 }
 
@@ -456,10 +454,9 @@ static void test_events (void **state)
         {B ("\x81\xa1_\xc0"), 0, B ("{}"), B ("\x80")},
         {B ("\x81\xa1_\xc0"), 1, B ("{\"_offset\":1}"), B ("\x81\xa7_offset\x01")},
         /* only strings are reserved; wide heads become narrow */
-        {B ("\xde\x00\x02\xc4\x01_\x01\x05\xc0"), 0, B ("{\"Xw==\":1,\"5\":null}"),
-         B ("\x82\xc4\x01_\x01\x05\xc0")},
+        {B ("\xde\x00\x02\xc4\x01_\x01\x05\xc0"), 0, B ("{\"Xw==\":1,\"5\":null}"), B ("\x82\xc4\x01_\x01\x05\xc0")},
     };
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct buf out;
         buf_init (&out, 0);
@@ -478,7 +475,7 @@ static void test_event_of_fifteen_pairs (void **state)
 {
     struct buf event, out;
     msgpack_packer packer;
-    (void)state;
+    (void) state;
     buf_init (&event, 0);
     buf_init (&out, 0);
     mp_writer_init (&packer, &event);
@@ -498,7 +495,7 @@ static void test_depth (void **state)
 {
     char bytes[65];
     struct buf out;
-    (void)state;
+    (void) state;
     memset (bytes, '\x91', 64);
     bytes[64] = '\x01';
     buf_init (&out, 0);
@@ -519,7 +516,7 @@ static void test_unchecked_input_fails (void **state)
         B (""), B ("\xc1"), B ("\x91"), B ("\x81\x01"), B ("\x81\x90\xc1"), B ("\x81\xc1\x01"), B ("\xa5hi")};
     char deep[80];
     struct buf out;
-    (void)state;
+    (void) state;
     buf_init (&out, 0);
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         buf_reset (&out);
@@ -549,17 +546,17 @@ static void test_unchecked_input_fails (void **state)
 /* Every limit short of the whole text fails, and never writes beyond it by more than the buffer allows. */
 static void test_output_limit (void **state)
 {
-    static const struct slice event = B (
-        "\x86\xa4type\xa1x\xa2_m\x01\x91\xa1"
-        "a\xc4\x03"
-        "foo\xa1t\xd6\xff\x00\x00\x00\x00\xa1"
-        "d\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a\xa1s\xda\x01\x2c"
-        "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-        "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-        "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678"
-        "9");
+    static const struct slice event =
+        B ("\x86\xa4type\xa1x\xa2_m\x01\x91\xa1"
+           "a\xc4\x03"
+           "foo\xa1t\xd6\xff\x00\x00\x00\x00\xa1"
+           "d\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a\xa1s\xda\x01\x2c"
+           "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+           "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+           "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678"
+           "9");
     struct buf whole;
-    (void)state;
+    (void) state;
     assert_int_equal (mp_check (event), MP_OK);
     buf_init (&whole, 0);
     mp_json_write_event (&whole, event, 5);
@@ -585,7 +582,7 @@ static void put_random_value (msgpack_packer *packer, unsigned depth)
     double any;
     uint64_t bits = rnd ();
     memcpy (&any, &bits, sizeof any);
-    uint32_t count = (uint32_t)(rnd () % 4);
+    uint32_t count = (uint32_t) (rnd () % 4);
     switch (rnd () % (depth < 8 ? 9 : 6)) {
     case 0:
         mp_put_str (packer, some);
@@ -594,7 +591,7 @@ static void put_random_value (msgpack_packer *packer, unsigned depth)
         mp_put_bin (packer, some);
         break;
     case 2:
-        mp_put_int (packer, (int64_t)rnd ());
+        mp_put_int (packer, (int64_t) rnd ());
         break;
     case 3:
         mp_put_double (packer, any);
@@ -603,7 +600,7 @@ static void put_random_value (msgpack_packer *packer, unsigned depth)
         mp_put_nil (packer);
         break;
     case 5:
-        msgpack_pack_ext (packer, some.n, (char)(rnd () % 2 ? -1 : 3));
+        msgpack_pack_ext (packer, some.n, (char) (rnd () % 2 ? -1 : 3));
         msgpack_pack_ext_body (packer, some.p, some.n);
         break;
     case 6:
@@ -624,11 +621,11 @@ static void assert_parses (struct slice value, struct buf *out)
     buf_reset (out);
     mp_json_write (out, value);
     assert_false (out->failed);
-    json_t *json = json_loadb ((char *)out->p, out->n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    json_t *json = json_loadb ((char *) out->p, out->n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     /* jansson's own limits: 64-bit signed integers, no NUL in keys */
     if (!json && json_error_code (&error) != json_error_numeric_overflow &&
         json_error_code (&error) != json_error_null_byte_in_key)
-        fail_msg ("%s: %.*s", error.text, (int)out->n, (char *)out->p);
+        fail_msg ("%s: %.*s", error.text, (int) out->n, (char *) out->p);
     json_decref (json);
 }
 
@@ -636,7 +633,7 @@ static void test_random_values (void **state)
 {
     struct buf in, out;
     msgpack_packer packer;
-    (void)state;
+    (void) state;
     buf_init (&in, 0);
     buf_init (&out, 0);
     for (int round = 0; round < 50000; round++) {
@@ -654,13 +651,13 @@ static void test_random_bytes (void **state)
 {
     struct buf out;
     size_t accepted = 0;
-    (void)state;
+    (void) state;
     buf_init (&out, 0);
     for (int round = 0; round < 200000; round++) {
         char bytes[24];
         size_t n = 1 + rnd () % (rnd () % sizeof bytes + 1);
         for (size_t i = 0; i < n; i++)
-            bytes[i] = (char)(rnd () % 3 ? 0x80 + rnd () % 0x24 : rnd ());
+            bytes[i] = (char) (rnd () % 3 ? 0x80 + rnd () % 0x24 : rnd ());
         if (mp_check (slice_of (bytes, n)) != MP_OK)
             continue;
         assert_parses (slice_of (bytes, n), &out);

@@ -347,23 +347,26 @@ static void test_early_frames_of_the_lost (void **state)
     EXPECT_RESULTS (0);
 }
 
-/* The first one that cannot be handed over ends a raw connection; those behind it are not tried. */
-static void test_early_raw_ends (void **state)
+/* Early frames are charged when they come: beyond the rate the socket is not read, and what has come is not lost. */
+static void test_early_rate_pauses (void **state)
 {
     (void) state;
     struct conn *conn = early_conn (FORM_RAW);
     fx.config->client_messages_per_minute = 10; /* one at once */
-    receive (conn, WS_TEXT, slice_str ("one"));
-    receive (conn, WS_TEXT, slice_str ("two"));
-    receive (conn, WS_TEXT, slice_str ("three"));
     conn->bucket = (struct bucket){.tokens = 1, .at = clock_now ()};
+    receive (conn, WS_TEXT, slice_str ("one"));
+    assert_true (conn->reading);
+    receive (conn, WS_TEXT, slice_str ("two"));
+    assert_false (conn->reading);
     let_in (conn);
     expect_message (conn, 1, "text", "one");
+    expect_message (conn, 2, "text", "two");
+    assert_true (conn->reading);
+    receive (conn, WS_TEXT, slice_str ("three"));
     assert_non_null (strstr (fx.sent[fx.seen++], " DISCONNECT "));
     expect_nothing_sent ();
     expect_frame (conn, "CLOSE 1008 Rate limited");
-    assert_int_equal (conn->early_n, 1);
-    EXPECT_RESULTS (1, 0, 0, 0, 1, 0);
+    EXPECT_RESULTS (2, 0, 0, 0, 1, 0);
 }
 
 /* --- rate limit ---------------------------------------------------------------------------------------------- */
@@ -632,7 +635,7 @@ int main (void)
         HUB_TEST (test_early_bound),
         HUB_TEST (test_early_too_big),
         HUB_TEST (test_early_frames_of_the_lost),
-        HUB_TEST (test_early_raw_ends),
+        HUB_TEST (test_early_rate_pauses),
         HUB_TEST (test_rate_limit),
         HUB_TEST (test_burst),
         HUB_TEST (test_rate_limit_on_msgpack),
