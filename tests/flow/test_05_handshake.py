@@ -3,7 +3,7 @@ import os
 
 import pytest
 from harness import SCALE, wait_until
-from harness.raw import upgrade_head
+from harness.raw import TEXT, encode_frame, upgrade_head
 
 
 def auth(stack):
@@ -189,6 +189,18 @@ def test_no_extensions(bridge, stack):
     answer = stack.raw().upgrade(changes={**auth(stack), **offer})
     assert answer.status == 101
     assert "sec-websocket-extensions" not in answer.headers
+
+
+def test_frames_with_the_handshake(bridge, runtime, stack):
+    """Frames that come in one packet with the request are not lost, in order, and more may follow."""
+    assert bridge
+    client = stack.raw()
+    bodies = [b'{"type":"one"}', b'{"type":"%s"}' % (b"x" * 1000), b'{"type":"three"}']
+    client.send(upgrade_head(client.port, changes=auth(stack)) + b"".join(encode_frame(TEXT, body) for body in bodies[:2]))
+    assert client.response().status == 101
+    client.send_frame(TEXT, bodies[2])
+    assert client.recv_json()["type"] == "connection_established"
+    assert [command.body for command in runtime.wait_commands("MESSAGE", 3)] == bodies
 
 
 def test_accept_key(bridge, stack):
