@@ -140,17 +140,3 @@ void downstream_event (struct hub *hub, const struct slice *frames, size_t n)
     if (event.has_reserved)
         metric_inc (M_RESERVED_KEYS, 0);
 }
-
-void downstream_replay (struct conn *conn, const struct history_entry *entry)
-{
-    struct event event = {.bytes = slice_of (entry->bytes, entry->n), .type = entry->type};
-    struct msg *msg = encode_event (&conn->hub->scratch, conn->form, &event, entry->offset);
-    if (!msg) {
-        conn_close (conn, CLOSE_INTERNAL);
-        return;
-    }
-    conn->cursor = entry->offset;
-    if (conn_send_replay (conn, msg))
-        metric_inc (M_EVENTS_DELIVERED, entry->type);
-    msg_unref (&msg);
-}

@@ -10,7 +10,4 @@ void downstream_event (struct hub *hub, const struct slice *frames, size_t n);
 /* One message of the command socket of `lane`: the frames without routing id. Borrows. */
 void downstream_command (struct hub *hub, int lane, const struct slice *frames, size_t n);
 
-/* Put one event of the history on the queue of a connection. */
-void downstream_replay (struct conn *conn, const struct history_entry *entry);
-
 #endif
