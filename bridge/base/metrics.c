@@ -1,15 +1,9 @@
 #include "base/metrics.h"
 #include "base/process.h"
+#include "version.h"
 
 #include <ctype.h>
 #include <math.h>
-
-#if __has_include("version.h")
-#include "version.h"
-#endif
-#ifndef AGENTBRIDGE_VERSION
-#define AGENTBRIDGE_VERSION "unknown"
-#endif
 
 #define PREFIX "agentbridge_"
 
@@ -47,7 +41,7 @@ static const char *const EVENT_TYPE_values[] = {
 };
 
 static const char *const CLOSE_REASON_values[] = {
-#define CLOSE_REASON(symbol, label, code, flush, text) label,
+#define CLOSE_REASON(symbol, label, code, frame, text) label,
 #include "tbl/close_reasons.h"
 #undef CLOSE_REASON
 };
