@@ -57,6 +57,11 @@ static const char *const EVICTION_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const RESUME_values[] = {
+#define RESUME(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 static const char *const LINK_values[] = {
 #define LINK(symbol) #symbol,
 #include "tbl/labels.h"
@@ -84,6 +89,7 @@ static const char *const COMMAND_DROP_values[] = {
 #define LABEL_CLOSE_REASON  "reason"
 #define LABEL_DROP_REASON   "reason"
 #define LABEL_EVICTION      "reason"
+#define LABEL_RESUME        "result"
 #define LABEL_LINK          "link"
 #define LABEL_COMMAND       "command"
 #define LABEL_COMMAND_DROP  "reason"

@@ -28,6 +28,11 @@ enum eviction {
 #include "tbl/labels.h"
 };
 
+enum resume {
+#define RESUME(symbol) RESUME_##symbol,
+#include "tbl/labels.h"
+};
+
 enum metric_link {
 #define LINK(symbol) LINK_##symbol,
 #include "tbl/labels.h"

@@ -112,8 +112,10 @@ static void replay (struct conn *conn, const struct history_entry *entry)
         return;
     }
     conn->cursor = entry->offset;
-    if (conn_send_replay (conn, msg))
+    if (conn_send_replay (conn, msg)) {
         metric_inc (M_EVENTS_DELIVERED, entry->type);
+        metric_inc (M_REPLAYED_EVENTS, 0);
+    }
     msg_unref (&msg);
 }
 
@@ -151,22 +153,38 @@ void session_runs_changed (struct user *user)
         follow_runs (LIST_ENTRY (link, struct conn, user_link));
 }
 
+/* What was there at the handshake may be gone now, when it has waited for the runtime. */
+static void confirm_recovery (struct conn *conn)
+{
+    if (history_covers (&conn->user->history, conn->cursor))
+        return;
+    if (conn->recovery == RECOVERY_OK)
+        conn->recovery = RECOVERY_EXPIRED;
+    conn->cursor = conn->user->offset;
+}
+
+static void count_resume (const struct conn *conn)
+{
+    static const enum resume results[] = {[RECOVERY_OK] = RESUME_recovered,
+                                          [RECOVERY_UNKNOWN_EPOCH] = RESUME_unknown_epoch,
+                                          [RECOVERY_EXPIRED] = RESUME_expired};
+    if (conn->recovery != RECOVERY_NOT_ASKED)
+        metric_inc (M_RESUMES, results[conn->recovery]);
+}
+
 static void welcome (struct conn *conn)
 {
     struct log_ctx ctx = conn_log (conn);
     struct user *user = conn->user;
     if (!conn_move (conn, CONN_services_ready))
         return;
-    if (!announce (conn, user->lane, false)) {
+    confirm_recovery (conn);
+    if (!announce (conn, user->lane, conn->recovery == RECOVERY_OK)) {
         session_refuse (conn, ERROR_SERVICE_NOT_READY);
         return;
     }
     conn_move (conn, CONN_processing_ready);
-    if (!history_covers (&user->history, conn->cursor)) { /* gone while it waited */
-        if (conn->recovery == RECOVERY_OK)
-            conn->recovery = RECOVERY_EXPIRED;
-        conn->cursor = user->offset;
-    }
+    count_resume (conn);
     conn->established = true;
     notice_established (conn);
     metric_inc (M_HANDSHAKES, 0);

@@ -6,6 +6,9 @@
 #ifndef EVICTION
 #define EVICTION(symbol)
 #endif
+#ifndef RESUME
+#define RESUME(symbol)
+#endif
 #ifndef LINK
 #define LINK(symbol)
 #endif
@@ -27,6 +30,11 @@ EVICTION (bytes)
 EVICTION (age)
 EVICTION (total)             /* all users together */
 
+/* What became of a client's wish to resume. */
+RESUME (recovered)
+RESUME (unknown_epoch)
+RESUME (expired)
+
 /* The two ways to the runtime. */
 LINK (commands)
 LINK (events)
@@ -42,5 +50,6 @@ COMMAND_DROP (unsupported)
 
 #undef CLIENT_RESULT
 #undef EVICTION
+#undef RESUME
 #undef LINK
 #undef COMMAND_DROP

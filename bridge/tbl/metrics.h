@@ -22,6 +22,8 @@ METRIC (ISOLATION_VIOLATIONS,     "isolation_violations_total",     COUNTER,    
 METRIC (HISTORY_BYTES,            "history_bytes",                  GAUGE,          NONE,           "Bytes kept for resume")
 METRIC (HISTORY_EVENTS,           "history_events",                 GAUGE,          NONE,           "Events kept for resume")
 METRIC (HISTORY_EVICTED,          "history_evicted_total",          COUNTER,        EVICTION,       "Events no longer kept for resume, by which limit")
+METRIC (RESUMES,                  "resumes_total",                  COUNTER,        RESUME,         "Connections that asked to resume; other than recovered the client has to fetch its state anew")
+METRIC (REPLAYED_EVENTS,          "replayed_events_total",          COUNTER,        NONE,           "Events put on a connection from history")
 METRIC (QUEUE_BYTES,              "outbound_queue_bytes",           GAUGE,          NONE,           "Bytes waiting for clients")
 METRIC (RUNTIME_LINK_UP,          "runtime_link_up",                GAUGE,          LINK,           "1 when the link is up")
 METRIC (RUNTIME_ROUND_TRIP,       "runtime_round_trip_seconds",     HISTOGRAM_FAST, NONE,           "PING to PONG of the runtime")

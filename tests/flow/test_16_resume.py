@@ -80,6 +80,23 @@ def test_every_later_event_then_live(runtime, bridge, stack):
     assert bridge.metric("events_delivered_total", type="stream_chunk") == 10 + 55 + 1 + 2
 
 
+def test_resumes_are_told_and_counted(runtime, bridge, stack):
+    """CONNECT tells the runtime whether the client lost nothing; each outcome has its counter."""
+    client = stack.connect()
+    epoch, _ = resume_of(client)
+    emit(runtime, range(1, 6))
+    expect(client, range(1, 6), range(1, 6))
+    leave(bridge, client)
+    for asked, resumed in ((epoch, True), ("elsewhere", False)):
+        client = back(stack, asked, 3)
+        connect = runtime.wait_command("CONNECT", connection_id=client.connection_id)
+        assert connect.headers["resumed"] is resumed
+        leave(bridge, client)
+    assert {result: bridge.metric("resumes_total", result=result) for result in ("recovered", "unknown_epoch", "expired")} \
+        == {"recovered": 1, "unknown_epoch": 1, "expired": 0}
+    assert bridge.metric("replayed_events_total") == 2
+
+
 def test_replayed_event_is_the_same(runtime, bridge, stack):
     """Live and replayed frames are equal to the last byte, in every form."""
     event = {"type": "tool_completed", "text": "ä\0\U0001f600", "number": 2**64 - 1, "real": 0.1, "_own": 1, "none": None,
