@@ -46,10 +46,10 @@ static void on_pulse (uv_prepare_t *handle)
 {
     struct bridge *self = handle->data;
     clock_refresh ();
-    bool more = link_pulse (self->link);
+    link_pulse (self->link);
     ws_flush_all (self->ws);
     hub_reap (&self->hub);
-    if (more || !list_empty (&self->hub.dirty))
+    if (link_has_work (self->link) || !list_empty (&self->hub.dirty))
         uv_idle_start (&self->busy, on_busy);
     else
         uv_idle_stop (&self->busy);
@@ -72,11 +72,12 @@ static void on_expire (struct timer *timer)
 
 /* --- signals ------------------------------------------------------------------------------------------------- */
 
-static void on_link_change (void *arg)
+/* The links have changed, or a drain has begun. */
+static void on_change (void *arg)
 {
     struct bridge *self = arg;
     if (self->public)
-        public_link_changed (self->public);
+        public_settle (self->public);
 }
 
 static void on_drained (void *arg)
@@ -191,7 +192,7 @@ static bool open_edges (struct bridge *self, struct buf *error)
     self->link = link_new (&self->loop, &self->hub, error);
     if (!self->link)
         return false;
-    link_on_change (self->link, on_link_change, self);
+    link_on_change (self->link, on_change, self);
     self->ws = ws_new (&self->loop, &self->hub);
     if (!self->ws) {
         buf_puts (error,
@@ -210,7 +211,7 @@ struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf 
     clock_refresh ();
     hub_init (&self->hub, config);
     self->hub.keys = keys;
-    drain_init (&self->drain, &self->hub, on_drained, self);
+    drain_init (&self->drain, &self->hub, on_change, on_drained, self);
     start_handles (self);
     if (!open_edges (self, error)) {
         bridge_destroy (&self);

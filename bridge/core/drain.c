@@ -54,7 +54,7 @@ static void finish (struct drain *self)
 {
     self->stage = DRAIN_DONE;
     LOG (DRAIN_DONE, NULL, KV_D ("seconds", (double) (clock_now () - self->started_at) / (double) S_NS));
-    self->done_fn (self->done_arg);
+    self->done_fn (self->arg);
 }
 
 /* The last second of drain-timeout-s, or the one behind it when that is shorter, is for sockets that do not close. */
@@ -76,9 +76,10 @@ static void step (struct timer *timer)
     wheel_set (&self->hub->wheel, &self->timer, clock_now () + STEP);
 }
 
-void drain_init (struct drain *self, struct hub *hub, void (*done_fn) (void *arg), void *done_arg)
+void drain_init (struct drain *self, struct hub *hub, void (*began_fn) (void *arg), void (*done_fn) (void *arg),
+                 void *arg)
 {
-    *self = (struct drain){.hub = hub, .done_fn = done_fn, .done_arg = done_arg};
+    *self = (struct drain){.hub = hub, .began_fn = began_fn, .done_fn = done_fn, .arg = arg};
     timer_init (&self->timer, step);
 }
 
@@ -93,5 +94,6 @@ void drain_start (struct drain *self)
     metric_set (M_DRAIN_STATE, 0, 1);
     LOG (DRAIN_STARTED, NULL, KV_U ("connections", n));
     for_all (self, spread_ms (self->hub));
+    self->began_fn (self->arg);
     wheel_set (&self->hub->wheel, &self->timer, clock_now () + (n ? STEP : 0));
 }

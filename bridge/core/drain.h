@@ -15,12 +15,15 @@ struct drain {
     struct hub *hub;
     struct timer timer;
     int64_t started_at;
+    void (*began_fn) (void *arg);
     void (*done_fn) (void *arg);
-    void *done_arg;
+    void *arg;
 };
 
-/* `done_fn` is called once, when the last connection has gone or drain-timeout-s has passed. */
-void drain_init (struct drain *self, struct hub *hub, void (*done_fn) (void *arg), void *done_arg);
+/* `began_fn` is called once, when the drain has begun; `done_fn` once, when the last connection has gone or
+ * drain-timeout-s has passed. */
+void drain_init (struct drain *self, struct hub *hub, void (*began_fn) (void *arg), void (*done_fn) (void *arg),
+                 void *arg);
 
 /* Begin; harmless when it has begun. */
 void drain_start (struct drain *self);

@@ -202,28 +202,34 @@ static bool has_input (struct port *port)
     return zmq_getsockopt (port->zmq, ZMQ_EVENTS, &events, &n) == 0 && (events & ZMQ_POLLIN);
 }
 
-/* True when there is more. */
-static bool take_batch (struct port *port)
+static void take_batch (struct port *port)
 {
     if (!port->touched)
-        return false;
+        return;
     int taken = 0;
     while (taken < BATCH && has_input (port)) {
         while (taken < BATCH && take_one (port))
             taken++;
     }
     port->touched = taken == BATCH;
-    return port->touched;
 }
 
-bool link_pulse (struct link *self)
+void link_pulse (struct link *self)
 {
-    bool more = false;
     for (int i = 0; i < self->n_events; i++)
-        more |= take_batch (&self->events[i]);
+        take_batch (&self->events[i]);
     for (int lane = 0; lane < self->n_lanes; lane++)
-        more |= take_batch (&self->lanes[lane]);
-    return more;
+        take_batch (&self->lanes[lane]);
+}
+
+bool link_has_work (const struct link *self)
+{
+    bool touched = false;
+    for (int i = 0; i < self->n_events; i++)
+        touched |= self->events[i].touched;
+    for (int lane = 0; lane < self->n_lanes; lane++)
+        touched |= self->lanes[lane].touched;
+    return touched;
 }
 
 /* --- up and down --------------------------------------------------------------------------------------------- */

@@ -19,9 +19,12 @@ void link_destroy (struct link **self_p);
 /* Then: end ZeroMQ in this process. What was handed over and not sent yet has a second to go out. */
 void link_shutdown (void);
 
-/* Take what has arrived, at most a batch per socket. True when there is more to take: come again without waiting.
- * Called by the pulse. */
-bool link_pulse (struct link *self);
+/* Take what has arrived, at most a batch per socket. Called by the pulse. */
+void link_pulse (struct link *self);
+
+/* Must the pulse come again without waiting? There is more than a batch, or something was sent since: a send takes the
+ * wake-up of what has arrived meanwhile, as ZMQ_FD is edge-triggered. */
+bool link_has_work (const struct link *self);
 
 /* Tell `fn` after lanes or events have come up or gone down, when the sessions know already. */
 void link_on_change (struct link *self, void (*fn) (void *arg), void *arg);

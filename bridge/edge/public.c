@@ -102,9 +102,9 @@ static void wait_for_runtime (struct public *self, struct conn *conn, struct htt
     wheel_set (&self->hub->wheel, &upgrade->timer, clock_now () + self->hub->config->runtime_wait_ms * MS_NS);
 }
 
-void public_link_changed (struct public *self)
+void public_settle (struct public *self)
 {
-    if (!hub_link_ready (self->hub))
+    if (!hub_link_ready (self->hub) && !self->hub->draining)
         return;
     for (struct list *link; (link = list_pop (&self->waiting));)
         go_on (self, LIST_ENTRY (link, struct upgrade, link));

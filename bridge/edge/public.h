@@ -10,7 +10,8 @@ struct public;
 NODISCARD struct public *public_new (uv_loop_t *loop, struct hub *hub, struct ws *ws, struct buf *error);
 void public_destroy (struct public **self_p);
 
-/* The runtime links have changed: upgrades that wait for the runtime (auth-failure = http) may go on. */
-void public_link_changed (struct public *self);
+/* The runtime links have changed or a drain has begun: upgrades that wait for the runtime (auth-failure = http) go on,
+ * or are refused. */
+void public_settle (struct public *self);
 
 #endif

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from harness import SCALE, wait_until
-from harness.raw import CLOSE
+from harness.raw import CLOSE, upgrade_head
 
 
 GRACE = 2 * SCALE  # seconds that a machine and build may add to what the bridge promises
@@ -240,4 +240,16 @@ def test_drain_with_waiting_client(stack):
     wait_until(lambda: bridge.metric("connections", state="authenticated") == 1, what="a waiting client")
     bridge.signal(signal.SIGTERM)
     assert client.wait_closed()[0] in (1012, 1013)
+    assert bridge.wait_exit() == 0
+
+
+def test_drain_with_waiting_upgrade(stack):
+    """Nor does an upgrade that waits for the runtime before its 101; it is refused by status."""
+    bridge = stack.bridge(auth_failure="http", runtime_wait_ms=600000)
+    client = stack.raw()
+    client.send(upgrade_head(client.port, changes={"Authorization": "Bearer " + stack.keys.token()}))
+    wait_until(lambda: bridge.metric("connections", state="connecting") == 1, what="a waiting upgrade")
+    bridge.signal(signal.SIGTERM)
+    answer = client.response()
+    assert (answer.status, json.loads(answer.body)["error_code"]) == (503, "DRAINING")
     assert bridge.wait_exit() == 0

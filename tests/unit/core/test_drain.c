@@ -5,6 +5,14 @@
 static struct drain drain;
 static int n_done;
 
+static int n_began;
+
+static void on_began (void *arg)
+{
+    (void) arg;
+    n_began++;
+}
+
 static void on_done (void *arg)
 {
     assert_ptr_equal (arg, &n_done);
@@ -15,7 +23,8 @@ static int set_up (void **state)
 {
     n_done = 0;
     fixture_up (state);
-    drain_init (&drain, &fx.hub, on_done, &n_done);
+    n_began = 0;
+    drain_init (&drain, &fx.hub, on_began, on_done, &n_done);
     return 0;
 }
 
@@ -185,6 +194,7 @@ static void test_twice (void **state)
     expect_done (1);
     drain_start (&drain);
     expect_done (1);
+    assert_int_equal (n_began, 1);
 }
 
 /* One second before the end what is left is cut; at the end the drain is over whatever is left. */
@@ -260,7 +270,7 @@ static void test_spread_is_bounded (void **state)
         size_t cursor = 0;
         int64_t latest = 0;
         fx.config->drain_timeout_s = cases[i].timeout_s;
-        drain_init (&drain, &fx.hub, on_done, &n_done);
+        drain_init (&drain, &fx.hub, on_began, on_done, &n_done);
         drain_start (&drain);
         for (struct conn *conn; (conn = map_next (&fx.hub.registry.conns, &cursor));)
             latest = conn->drain_at > latest ? conn->drain_at : latest;
