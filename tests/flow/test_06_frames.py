@@ -106,6 +106,20 @@ def test_dead_client(runtime, stack):
     bridge.wait_total("connections", 1)
 
 
+def test_many_fragments(bridge, runtime, stack):
+    """A message in 10,000 fragments of one byte, with pings of the largest size in between, arrives whole."""
+    assert bridge
+    client = stack.raw_connect()
+    body = b'{"type":"' + b"a" * 9989 + b'"}'
+    frames = []
+    for at in range(len(body)):
+        frames.append(encode_frame(CONTINUATION if at else TEXT, body[at:at + 1], fin=at == len(body) - 1))
+        if at % 500 == 0:
+            frames.append(encode_frame(PING, b"p" * 125))
+    client.send(b"".join(frames))
+    assert runtime.wait_command("MESSAGE").body == body
+
+
 @pytest.mark.parametrize("payload", [b"\xff", b"{\"type\":\"\xc3\"}", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80"])
 def test_invalid_utf8(bridge, runtime, stack, payload):
     """Text that is not UTF-8 closes 1007."""

@@ -253,3 +253,12 @@ def test_drain_with_waiting_upgrade(stack):
     answer = client.response()
     assert (answer.status, json.loads(answer.body)["error_code"]) == (503, "DRAINING")
     assert bridge.wait_exit() == 0
+
+
+def test_drain_without_time(runtime, stack):
+    """drain-timeout-s=0: nobody is waited for, and the end is as orderly."""
+    bridge = stack.bridge(runtime, drain_timeout_s=0)
+    clients = [stack.connect(f"user{number}") for number in range(20)] + [stack.raw_connect("silent")]
+    assert bridge.metric("connections", state="processing_ready") == len(clients)
+    assert bridge.stop() == 0
+    assert bridge.wait_log("STOPPED")["connections_left"] == 0
