@@ -38,6 +38,11 @@ enum metric_link {
 #include "tbl/labels.h"
 };
 
+enum run_outcome {
+#define RUN_OUTCOME(symbol) RUN_OUTCOME_##symbol,
+#include "tbl/labels.h"
+};
+
 enum command_drop {
 #define COMMAND_DROP(symbol) COMMAND_DROP_##symbol,
 #include "tbl/labels.h"

@@ -172,7 +172,7 @@ static int carry_out (struct hub *hub, int lane, const struct command *command)
     case COMMAND_KICK:
         return do_kick (hub, command);
     default:
-        return COMMAND_DROP_unsupported;
+        return COMMAND_DROP_unsolicited;
     }
 }
 

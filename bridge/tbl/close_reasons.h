@@ -10,6 +10,7 @@ CLOSE_REASON (AUTH_FAILED,    "auth_failed",     1008, AFTER, "Authentication fa
 CLOSE_REASON (TOKEN_EXPIRED,  "token_expired",   1008, AFTER, "Token expired")
 CLOSE_REASON (RATE_LIMITED,   "rate_limited",    1008, AFTER, "Rate limited")
 CLOSE_REASON (TRY_LATER,      "try_later",       1013, AFTER, "Try again later")
+CLOSE_REASON (EVENTS_LOST,    "events_lost",     1013, AFTER, "Events lost")
 CLOSE_REASON (TOO_BIG,        "message_too_big", 1009, AFTER, "Message too big")
 CLOSE_REASON (PONG_TIMEOUT,   "pong_timeout",    1001, NOW,   "No answer to ping")
 CLOSE_REASON (SEND_TIMEOUT,   "send_timeout",    4008, NOW,   "Slow consumer")

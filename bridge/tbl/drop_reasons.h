@@ -8,4 +8,6 @@ DROP_REASON (BAD_USER,      "bad_user")          /* frame 0 is no valid user id 
 DROP_REASON (ISOLATION,     "isolation")         /* another user's id or connection in it */
 DROP_REASON (BAD_FRAMES,    "bad_frames")        /* not two or three frames, or meta unreadable */
 DROP_REASON (NO_CONNECTION, "no_connection")     /* narrowed to a connection that has gone */
+DROP_REASON (REPEAT,        "repeat")            /* publisher and seq have come already */
+DROP_REASON (SECOND_END,    "second_end")        /* its run has ended already */
 DROP_REASON (NO_MEMORY,     "no_memory")

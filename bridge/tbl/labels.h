@@ -12,6 +12,9 @@
 #ifndef LINK
 #define LINK(symbol)
 #endif
+#ifndef RUN_OUTCOME
+#define RUN_OUTCOME(symbol)
+#endif
 #ifndef COMMAND_DROP
 #define COMMAND_DROP(symbol)
 #endif
@@ -39,6 +42,12 @@ RESUME (expired)
 LINK (commands)
 LINK (events)
 
+/* How a run ended. */
+RUN_OUTCOME (completed)
+RUN_OUTCOME (error)
+RUN_OUTCOME (runtime_lost)   /* the bridge ended it: the runtime has gone */
+RUN_OUTCOME (untracked)      /* there are too many: it is no longer followed */
+
 /* Why a command was not carried out or not handed over. */
 COMMAND_DROP (malformed)
 COMMAND_DROP (unknown_command)
@@ -46,10 +55,13 @@ COMMAND_DROP (unknown_connection)
 COMMAND_DROP (isolation)     /* connection and user do not belong together */
 COMMAND_DROP (backpressure)  /* the runtime does not read */
 COMMAND_DROP (link_down)
-COMMAND_DROP (unsupported)
+COMMAND_DROP (unsolicited)   /* an answer to no question */
+COMMAND_DROP (repeat)        /* an answer that came already */
+COMMAND_DROP (no_memory)
 
 #undef CLIENT_RESULT
 #undef EVICTION
 #undef RESUME
 #undef LINK
+#undef RUN_OUTCOME
 #undef COMMAND_DROP

@@ -81,6 +81,18 @@ OPTION (INT,    history_ttl_s,               "history-ttl-s",              "300"
         "Seconds that an event is kept for resume")
 OPTION (INT,    history_total_bytes,         "history-total-bytes",        "268435456",           0,     68719476736,          true,
         "Bytes of events kept of all users; the oldest users go first")
+OPTION (INT,    replay_timeout_ms,           "replay-timeout-ms",          "2000",                10,    60000,                true,
+        "How long events wait for the answer to a REPLAY that brings nothing, milliseconds; then what is missing is lost")
+OPTION (INT,    replay_events,               "replay-events",              "10000",               1,     1000000,              true,
+        "Largest gap in a publisher's sequence that the runtime is asked to fill, events")
+OPTION (INT,    replay_held_bytes,           "replay-held-bytes",          "16777216",            65536, 1073741824,           true,
+        "Bytes of one publisher's events held back while a gap before them is filled")
+OPTION (INT,    run_stall_s,                 "run-stall-s",                "120",                 0,     86400,                true,
+        "Seconds without an event of a run before its user gets run_stalled; 0 = never")
+OPTION (INT,    runtime_lost_s,              "runtime-lost-s",             "10",                  0,     3600,                 true,
+        "Seconds that a runtime must be gone before its runs end with RUNTIME_LOST")
+OPTION (INT,    abandon_grace_s,             "abandon-grace-s",            "0",                   0,     86400,                true,
+        "Seconds without a connection before the runtime is told ABANDONED of the user's runs; 0 = never")
 OPTION (INT,    ping_interval_s,             "ping-interval-s",            "25",                  1,     3600,                 true,
         "Seconds between WebSocket pings")
 OPTION (INT,    pong_timeout_s,              "pong-timeout-s",             "10",                  1,     3600,                 true,

@@ -110,8 +110,8 @@ static void labels_stand_at_their_index (void **state)
         {M_HISTORY_EVICTED, EVICTION_total, "agentbridge_history_evicted_total{reason=\"total\"} 1"},
         {M_RUNTIME_LINK_UP, LINK_events, "agentbridge_runtime_link_up{link=\"events\"} 1"},
         {M_RUNTIME_COMMANDS, 0, "agentbridge_runtime_commands_total{command=\"HELLO\"} 1"},
-        {M_COMMANDS_DROPPED, COMMAND_DROP_unsupported,
-         "agentbridge_runtime_commands_dropped_total{reason=\"unsupported\"} 1"},
+        {M_COMMANDS_DROPPED, COMMAND_DROP_unsolicited,
+         "agentbridge_runtime_commands_dropped_total{reason=\"unsolicited\"} 1"},
         {M_LOGS_SUPPRESSED, 0, "agentbridge_log_lines_suppressed_total 1"},
     };
     (void) state;

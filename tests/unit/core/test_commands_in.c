@@ -6,7 +6,7 @@
         (literal), sizeof (literal) - 1                                                                                \
     }
 
-#define REASONS (COMMAND_DROP_unsupported + 1)
+#define REASONS (COMMAND_DROP_no_memory + 1)
 
 /* One command was dropped since the last look, for this reason and no other. */
 static void expect_drop (enum command_drop reason)
@@ -49,7 +49,7 @@ static void test_names (void **state)
         {"SEND ", COMMAND_DROP_unknown_command},   {"SEN", COMMAND_DROP_unknown_command},
         {"CONNECT", COMMAND_DROP_unknown_command}, {"MESSAGE", COMMAND_DROP_unknown_command},
         {"REPLAY", COMMAND_DROP_unknown_command},  {"DISCONNECT", COMMAND_DROP_unknown_command},
-        {"EVENT", COMMAND_DROP_unsupported},       {"LOST", COMMAND_DROP_unsupported},
+        {"EVENT", COMMAND_DROP_unsolicited},       {"LOST", COMMAND_DROP_unsolicited},
     };
     (void) state;
     struct conn *conn = fixture_conn ("alice", FORM_JSON);
