@@ -242,7 +242,6 @@ def test_one_stall_is_told_once(runtime, stack):
     assert bridge.metric("runs_stalled") == 3
     emit(runtime, completed("first"))
     bridge.wait_metric("runs_stalled", 2)
-    assert "agent_name" not in bridge.wait_log("RUN_STALLED")
 
 
 def test_a_stall_is_in_history(runtime, stack):
@@ -262,7 +261,7 @@ def test_a_stall_is_in_history(runtime, stack):
 
 
 def test_ended_runs_do_not_stall(runtime, stack):
-    """Nor does anything with run-stall-s=0; another run's stall is the clock."""
+    """An open run that began later is the clock."""
     bridge = stack.bridge(runtime, run_stall_s=1)
     client = stack.connect()
     emit(runtime, started("ended"), completed("ended"), started("open"))

@@ -1,6 +1,5 @@
 """Runs whose runtime has gone, and runs whose user has gone: each ends once, and whom it concerns is told."""
 import random
-import time
 
 import pytest
 from harness import wait_until
@@ -119,8 +118,8 @@ def test_a_new_publisher_at_once(stack):
     runtime.start(publisher="second")
     runtime.wait_subscribed()
     runtime.emit("alice", started("new"))
-    client.recv_type("agent_started")
-    lost_end(client, "old")
+    frames = {frame["run_id"]: frame["type"] for frame in client.recv_events(2)}
+    assert frames == {"old": "agent_error", "new": "agent_started"}
     assert bridge.metric("runs_active") == 1
     runtime.emit("alice", completed("new"))
     client.recv_type("agent_completed")
@@ -200,12 +199,12 @@ def test_killed_in_the_midst_of_fifty_runs(stack, seed):
     runtime = stack.runtime_process(sequenced=True, publisher="life-0")
     bridge = linked(stack, runtime, runtime_lost_s=1, max_connections_per_user=100)
     clients = [stack.resuming(f"user-{number}") for number in range(5) for _ in range(2)]
-    steps = [(f"user-{run % 5}", event) for run in range(50)
-             for event in (started(f"run-{run}"), {"type": "stream_chunk", "run_id": f"run-{run}"}, completed(f"run-{run}"))]
+    steps = [(f"user-{run % 5}", step) for run in range(50)
+             for step in (started(f"run-{run}"), {"type": "stream_chunk", "run_id": f"run-{run}"}, completed(f"run-{run}"))]
     deaths = sorted(chance.sample(range(1, len(steps)), 3))
     lives = 0
-    for number, (user, event_) in enumerate(interleaved(steps, chance)):
-        runtime.emit(user, event_)
+    for number, (user, step) in enumerate(interleaved(steps, chance)):
+        runtime.emit(user, step)
         if number not in deaths:
             continue
         runtime.kill()
@@ -214,9 +213,11 @@ def test_killed_in_the_midst_of_fifty_runs(stack, seed):
         bridge.wait_metric("runtime_link_up", 0, link="commands")
         runtime.start(publisher=f"life-{lives}")
         runtime.wait_subscribed()
-    for client in clients:
+    for client in clients[::2]:
         runtime.emit(client.user, {"type": "last"})
-    bridge.wait_metric("runs_active", 0, timeout=20)
+    for client in clients:
+        client.wait_event(type="last")
+    bridge.wait_metric("runs_active", 0)
     seen = [course_of(client) for client in clients]
     for one, other in zip(seen[::2], seen[1::2]):
         assert one == other
@@ -336,10 +337,7 @@ def test_never_with_0(runtime, stack):
     bridge, client = abandon(stack, runtime, ["r"], abandon_grace_s=0, run_stall_s=1)
     client.close()
     bridge.wait_total("connections", 0)
-    left = time.monotonic()
-    bridge.wait_metric("runs_stalled", 1)
     runtime.emit("alice", event(1, run_id="r"))
-    bridge.wait_metric("runs_stalled", 0)
+    bridge.wait_metric("history_events", 2)
     bridge.wait_metric("runs_stalled", 1)
-    assert time.monotonic() - left > 1
     assert not runtime.commands("ABANDONED")
