@@ -69,8 +69,10 @@ static enum drop_reason deliver_narrowed (struct hub *hub, struct slice user, co
     if (!conn_is_live (conn))
         return DROP_NO_CONNECTION;
     struct msg *msg = encode_event (&hub->scratch, conn->form, event, 0);
-    if (!msg)
+    if (!msg) {
+        conn_close (conn, CLOSE_INTERNAL); /* it must not believe that it has everything */
         return DROP_NO_MEMORY;
+    }
     if (conn_send (conn, msg))
         metric_inc (M_EVENTS_DELIVERED, event->type);
     msg_unref (&msg);
