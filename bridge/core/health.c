@@ -88,7 +88,7 @@ int health_write_ready (const struct hub *hub, struct buf *out)
         json_array_append_new (reasons, json_string ("no event link to the runtime"));
     if (!checks.accepting)
         json_array_append_new (reasons, json_string ("draining"));
-    bool ready = json_array_size (reasons) == 0;
+    bool ready = checks.keys && checks.commands && checks.events && checks.accepting;
     append_json (json_pack ("{s:b, s:o}", "ready", ready, "reasons", reasons), out);
     return ready ? 200 : 503;
 }
