@@ -1,13 +1,14 @@
 """Memory runs out at any one place: each allocation on a path fails once. The bridge lives on, at most one connection
 ends, what is lost is told, everybody else is served, and nothing is left behind."""
 import collections
+import http.client
 import json
 import os
 import signal
 
 import msgpack
 import pytest
-from harness import Closed, metrics, wait_until
+from harness import SCALE, Closed, metrics, wait_until
 from harness.bridge import run_program
 from harness.no_memory import NoMemory
 from harness.raw import BINARY, CLOSE, TEXT
@@ -201,3 +202,270 @@ def test_message(world, form):
 def has_come(world, client, mark):
     """Has a message of this client arrived?"""
     return world.runtime.commands("MESSAGE", mark, connection_id=client.connection_id)
+
+
+# from runtime to client
+
+
+class Follower:
+    """A client that remembers what it has seen, and comes back from there when its connection has ended."""
+
+    def __init__(self, world, user, form=JSON_FORM):
+        self.world, self.user, self.form = world, user, form
+        self.client = world.stack.connect(user, subprotocols=[form])
+        self.epoch, self.offset = resume_of(self.client)
+
+    def take(self, number):
+        """The event with this number is next, or the end."""
+        try:
+            event = self.client.recv_event()
+        except Closed:
+            assert self.client.closed[0] == 1011, self.client.closed
+            return
+        assert (event["n"], event["_offset"]) == (number, self.offset + 1)
+        self.offset += 1
+
+    def back(self):
+        """(recovered, recovery_error) of a new connection that goes on from here."""
+        path = f"/ws?epoch={self.epoch}&offset={self.offset}"
+        self.client = self.world.stack.connect(self.user, path=path, subprotocols=[self.form])
+        data = self.client.established["data"]
+        return data["recovered"], data["recovery_error"]
+
+
+def resume_of(client):
+    """(epoch, offset) as connection_established told them."""
+    resume = client.established["data"]["resume"]
+    return resume["epoch"], resume["offset"]
+
+
+def test_event(stack, no_memory):
+    """Each of the user's connections gets it, or ends and gets it when it comes back; at most one ends. The larger ones
+    want a larger buffer each time. When all has expired, nothing is left in the gauges of the history."""
+    world = World(stack, no_memory, history_ttl_s=int(3 * SCALE))
+    followers = [Follower(world, "alice", form) for form in (JSON_FORM, JSON_FORM, MSGPACK_FORM)]
+    ended = 0
+    for number in world.memory.walk():
+        world.emit("alice", number)
+        for follower in followers:
+            follower.take(number)
+        with world.memory:
+            world.emit("alice", number, text="x" * (2000 << number))
+            for follower in followers:
+                follower.take(number)
+        gone = [follower for follower in followers if follower.client.closed]
+        assert len(gone) <= 1
+        ended += len(gone)
+        for follower in gone:
+            assert follower.back() == (True, None)
+            follower.take(number)
+        world.check([follower.client for follower in followers])
+    assert not gone and ended == 3
+    assert world.bridge.metric("connections_closed_total", reason="internal_error") == ended
+    world.bridge.wait_metric("history_events", 0)
+    assert world.bridge.metric("history_bytes") == 0
+
+
+def test_event_of_the_absent(world):
+    """Who comes back gets it or is told that it cannot be had; what was lost of a user whom the bridge did not even know
+    is in a metric."""
+    counted = 0
+    for number in world.memory.walk():
+        world.emit(f"absent-{number}", 1)
+        world.passed()
+        follower = Follower(world, f"absent-{number}")
+        follower.client.close()
+        with world.memory:
+            world.emit(f"absent-{number}", 2, text="x" * (100 << number))
+            world.emit(f"stranger-{number}", 1)
+            world.passed()
+        told = follower.back()
+        assert told in ((True, None), (False, "expired"), (False, "unknown_epoch"))
+        if told[0]:
+            follower.take(2)
+        stranger = world.stack.connect(f"stranger-{number}")
+        offset = resume_of(stranger)[1]
+        if not told[0] or offset != 1:
+            before, counted = counted, lost_events(world.bridge)
+            assert counted > before
+        world.check([follower.client, stranger])
+        follower.client.close()
+        stranger.close()
+    assert told[0] and offset == 1 and counted >= 4
+
+
+def lost_events(bridge):
+    """Those that memory did not suffice for."""
+    return (bridge.metric("events_dropped_total", reason="no_memory")
+            + bridge.metric("history_evicted_total", reason="memory"))
+
+
+@pytest.mark.parametrize("form", [JSON_FORM, MSGPACK_FORM])
+def test_resume(world, form):
+    """Replay: all events in order, or an end after the first of them; never a hole."""
+    seen = collections.Counter()
+    for number in range(1, 41):
+        world.emit("alice", number, text="x" * (10 * number))
+    world.passed()
+    with_epoch = world.stack.connect("alice")
+    epoch, offset = resume_of(with_epoch)
+    assert offset == 40
+    for _ in world.memory.walk():
+        numbers = []
+        with world.memory:
+            answer = world.attempt(form=form, target=f"/ws?epoch={epoch}&offset=0")
+            while answer.how == "established" and len(numbers) < 40:
+                event = read_frame(answer.client)
+                if not isinstance(event, dict):
+                    assert event == 1011
+                    break
+                numbers.append(event["n"])
+        assert answer.how != "established" or answer.said["data"]["recovered"] is True
+        assert numbers == list(range(1, len(numbers) + 1))
+        seen[answer.how, len(numbers)] += 1
+        answer.client.close()
+        world.check([with_epoch])
+    assert numbers[-1] == 40 and sum(how == "established" and 0 < count < 40 for how, count in seen) > 30
+
+
+@pytest.mark.parametrize("headers, body", [({}, {"type": "note", "n": 1}), ({"opcode": "text"}, b"as it is")])
+def test_send(world, headers, body):
+    """A frame for one connection arrives, or the connection ends and the metric has it."""
+    client = world.stack.connect("alice")
+    ended = 0
+    for _ in world.memory.walk():
+        with world.memory:
+            world.runtime.send("SEND", client.connection_id, "alice", headers, body)
+            wait_until(lambda: client.closed or client._frames)  # pylint: disable=protected-access
+        if client.closed:
+            assert client.closed[0] == 1011
+            ended += 1
+            client = world.stack.connect("alice")
+        else:
+            assert client.recv() == (body.decode() if headers else json.dumps(body, separators=(",", ":")))
+        world.check([client])
+    assert ended >= 1
+    assert world.bridge.metric("runtime_commands_dropped_total", reason="no_memory") == ended
+    assert world.bridge.metric("runtime_commands_dropped_total", reason="malformed") == 0
+
+
+@pytest.mark.parametrize("command", ["CLOSE", "KICK"])
+def test_close(world, command):
+    """The connection ends, by another code or none at worst, and the runtime gets DISCONNECT or the metric says why not."""
+    codes = collections.Counter()
+    for _ in world.memory.walk():
+        client = world.stack.connect("alice")
+        with world.memory:
+            if command == "CLOSE":
+                world.runtime.send("CLOSE", client.connection_id, "alice", {"code": 4321, "reason": "bye"})
+            else:
+                world.runtime.send("KICK", "", "alice", {"reason": "bye"})
+            codes[client.wait_closed()[0]] += 1
+        world.check()
+        dropped = world.bridge.metric("runtime_commands_dropped_total", reason="no_memory")
+        world.runtime.wait_commands("DISCONNECT", int(sum(codes.values()) - dropped))
+    wanted = 4321 if command == "CLOSE" else 4009
+    assert client.closed == (wanted, "bye")
+    assert set(codes) <= {wanted, 1011, 1006} and codes[1006] and codes[wanted] > 3 and dropped >= 5
+
+
+# the bridge itself
+
+
+def test_http(world):
+    """Whole answers or none, and never a good word too many."""
+    for path in ("/metrics", "/readyz", "/ws/health"):
+        for _ in world.memory.walk():
+            with world.memory:
+                answer = ask(world.bridge, path)
+            if answer and answer.status == 200 and path == "/metrics":
+                assert metrics.parse(answer.body.decode()).keys() >= world.bridge.metrics().keys()
+            elif answer and answer.status == 200:
+                assert json.loads(answer.body).get("ready", True) is True
+            else:
+                assert answer is None or answer.status in (500, 503)
+            world.check()
+        assert answer.status == 200
+
+
+def ask(bridge, path):
+    """The answer; None when the bridge closes instead."""
+    try:
+        return bridge.http("GET", path)
+    except (http.client.RemoteDisconnected, ConnectionResetError):
+        return None
+
+
+def test_not_ready_stays_not_ready(stack, no_memory):
+    """A bridge without a runtime does not call itself ready because it cannot say why it is not."""
+    bridge = stack.bridge(env=no_memory.env)
+    for _ in no_memory.walk():
+        with no_memory:
+            answer = ask(bridge, "/readyz")
+        assert answer is None or answer.status in (500, 503)
+    assert len(json.loads(answer.body)["reasons"]) == 2
+
+
+def test_drain(stack, no_memory):
+    """SIGTERM ends the bridge with 0; the client gets 1012, or at worst another end."""
+    codes = collections.Counter()
+    runtime = stack.runtime()
+    for _ in no_memory.walk():
+        bridge = stack.bridge(runtime, env=no_memory.env)
+        client = stack.connect()
+        with no_memory:
+            bridge.signal(signal.SIGTERM)
+            codes[client.wait_closed()[0]] += 1
+            assert bridge.wait_exit() == 0
+        wait_until(lambda: runtime._subscriptions == 0)  # pylint: disable=protected-access
+    assert client.closed[0] == 1012 and set(codes) <= {1012, 1011, 1006} and codes[1011]
+
+
+def test_reload(world):
+    """SIGHUP: the new configuration or the old one, and a token is as good as before."""
+    def reloads():
+        return [len(world.bridge.logs(name)) for name in ("RELOADED", "RELOAD_FAILED")]
+    for _ in world.memory.walk():
+        before = sum(reloads())
+        with world.memory:
+            world.bridge.signal(signal.SIGHUP)
+            wait_until(lambda: sum(reloads()) > before, poll=0.005)
+        answer = world.attempt()
+        assert answer.how == "established"
+        answer.client.close()
+        world.check()
+    reloaded, failed = reloads()
+    assert reloaded and failed > 20
+
+
+def without_leaks(no_memory):
+    """OpenSSL forgets what it has set up so far when that fails: not for the sanitizer to complain of here."""
+    return {**no_memory.env, "ASAN_OPTIONS": no_memory.env["ASAN_OPTIONS"].replace("detect_leaks=1", "detect_leaks=0")}
+
+
+def test_check_config(stack, no_memory):
+    """The whole configuration is printed, or one says in words why not."""
+    options = {"environment": "test", "jwt_secret": stack.keys.secret, "env": without_leaks(no_memory)}
+    whole = run_program("check-config", **options).stdout
+    for _ in no_memory.walk(step=37):
+        with no_memory:
+            run = run_program("check-config", **options)
+        assert (run.returncode == 0) == (run.stdout == whole), run
+        assert run.returncode in (0, 1, 2) and (run.returncode == 0 or run.stderr), run
+    assert run.returncode == 0
+
+
+def test_start(stack, no_memory):
+    """A bridge starts, or leaves with words and its exit code."""
+    runtime = stack.runtime()
+    for _ in no_memory.walk(step=83):
+        bridge = stack.bridge(start=False, env=without_leaks(no_memory), **runtime.options)
+        with no_memory:
+            try:
+                bridge.start()
+            except AssertionError:
+                assert bridge.wait_exit() in (1, 2) and bridge.text, bridge.tail()
+                assert "broken assumption" not in bridge.tail()
+                bridge.noise.clear()
+        bridge.stop()
+    assert bridge.process.returncode == 0
