@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "core/drain.h"
+#include "core/run_watch.h"
 #include "edge/admin.h"
 #include "edge/link.h"
 #include "edge/public.h"
@@ -29,7 +30,8 @@ struct bridge {
     uv_idle_t busy; /* active while the pulse has more to do, so that the loop does not wait */
     uv_signal_t signals[3];
     struct timer expire;
-    bool leaving; /* a signal asked for the drain: end when it is done */
+    struct timer watch; /* over runs */
+    bool leaving;       /* a signal asked for the drain: end when it is done */
     struct config *(*load_fn) (void *arg, struct buf *error);
     void *load_arg;
 };
@@ -68,6 +70,13 @@ static void on_expire (struct timer *timer)
     struct history_limits limits = hub_history_limits (&self->hub);
     registry_expire (&self->hub.registry, &limits, clock_now ());
     wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
+}
+
+static void on_watch (struct timer *timer)
+{
+    struct bridge *self = CONTAINER_OF (timer, struct bridge, watch);
+    run_watch (&self->hub);
+    wheel_set (&self->hub.wheel, &self->watch, clock_now () + RUN_WATCH_EVERY);
 }
 
 /* --- signals ------------------------------------------------------------------------------------------------- */
@@ -175,11 +184,14 @@ static void start_handles (struct bridge *self)
     }
     timer_init (&self->expire, on_expire);
     wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
+    timer_init (&self->watch, on_watch);
+    wheel_set (&self->hub.wheel, &self->watch, clock_now () + RUN_WATCH_EVERY);
 }
 
 static void stop_handles (struct bridge *self)
 {
     wheel_cancel (&self->expire);
+    wheel_cancel (&self->watch);
     uv_close ((uv_handle_t *) &self->tick, NULL);
     uv_close ((uv_handle_t *) &self->pulse, NULL);
     uv_close ((uv_handle_t *) &self->busy, NULL);

@@ -134,10 +134,23 @@ static struct slice text_header (const struct command *command, const char *key)
     return mp_map_get_str (command->headers, key, &value) ? value : slice_str (NULL);
 }
 
-static int do_hello (int lane, const struct command *command)
+/* `seq` of HELLO and PONG. False when it cannot be one; *there tells whether there is one. */
+static bool read_claim (const struct command *command, uint64_t *seq, bool *there)
 {
+    *there = mp_map_get_uint (command->headers, "seq", seq);
+    return !*there || *seq <= PUBLISHER_SEQ_MAX;
+}
+
+static int do_hello (struct hub *hub, int lane, const struct command *command)
+{
+    uint64_t seq;
+    bool counted;
+    struct slice publisher = text_header (command, "publisher");
+    if (publisher.n > PUBLISHER_NAME_MAX || !read_claim (command, &seq, &counted))
+        return COMMAND_DROP_malformed;
+    publishers_hello (&hub->publishers, lane, publisher, counted ? &seq : NULL);
     LOG (RUNTIME_HELLO, NULL, KV_I ("lane", lane), KV_SL ("runtime", text_header (command, "runtime")),
-         KV_SL ("sdk", text_header (command, "sdk")));
+         KV_SL ("publisher", publisher), KV_SL ("sdk", text_header (command, "sdk")));
     return CARRIED_OUT;
 }
 
@@ -148,32 +161,69 @@ static int do_ping (struct hub *hub, int lane, const struct command *command)
     return CARRIED_OUT;
 }
 
-static int do_pong (const struct command *command)
+static int do_pong (struct hub *hub, int lane, const struct command *command)
 {
-    uint64_t sent;
-    if (!mp_map_get_uint (command->headers, "t", &sent) || sent > (uint64_t) clock_read ())
+    uint64_t sent, seq;
+    bool counted;
+    if (!mp_map_get_uint (command->headers, "t", &sent) || sent > (uint64_t) clock_read () ||
+        !read_claim (command, &seq, &counted))
         return COMMAND_DROP_malformed;
+    if (counted)
+        publishers_claim (&hub->publishers, lane, seq);
     metric_observe (M_RUNTIME_ROUND_TRIP, (double) ((uint64_t) clock_read () - sent) / (double) S_NS);
     return CARRIED_OUT;
+}
+
+/* What became of an answer to REPLAY. */
+static int answered (enum publisher_result result)
+{
+    static const int dropped[] = {[PUBLISHER_TAKEN] = CARRIED_OUT,
+                                  [PUBLISHER_REPEAT] = COMMAND_DROP_repeat,
+                                  [PUBLISHER_UNSOLICITED] = COMMAND_DROP_unsolicited,
+                                  [PUBLISHER_NO_MEMORY] = COMMAND_DROP_no_memory};
+    return dropped[result];
+}
+
+static int do_event (struct hub *hub, const struct command *command)
+{
+    struct slice publisher = text_header (command, "publisher");
+    uint64_t seq;
+    if (!publisher.n || !mp_map_get_uint (command->headers, "seq", &seq) || !ident_is_user (command->user_id))
+        return COMMAND_DROP_malformed;
+    return answered (publishers_answer (&hub->publishers, publisher, seq, command->user_id, command->body));
+}
+
+static int do_lost (struct hub *hub, const struct command *command)
+{
+    struct slice publisher = text_header (command, "publisher");
+    uint64_t from, to;
+    if (!publisher.n || !mp_map_get_uint (command->headers, "from", &from) ||
+        !mp_map_get_uint (command->headers, "to", &to) || from > to || to > PUBLISHER_SEQ_MAX)
+        return COMMAND_DROP_malformed;
+    return answered (publishers_lost (&hub->publishers, publisher, from, to));
 }
 
 static int carry_out (struct hub *hub, int lane, const struct command *command)
 {
     switch (command->name) {
     case COMMAND_HELLO:
-        return do_hello (lane, command);
+        return do_hello (hub, lane, command);
     case COMMAND_PING:
         return do_ping (hub, lane, command);
     case COMMAND_PONG:
-        return do_pong (command);
+        return do_pong (hub, lane, command);
     case COMMAND_SEND:
         return do_send (hub, command);
     case COMMAND_CLOSE:
         return do_close (hub, command);
     case COMMAND_KICK:
         return do_kick (hub, command);
+    case COMMAND_EVENT:
+        return do_event (hub, command);
+    case COMMAND_LOST:
+        return do_lost (hub, command);
     default:
-        return COMMAND_DROP_unsolicited;
+        return COMMAND_DROP_unknown_command;
     }
 }
 

@@ -2,6 +2,7 @@
 #include "base/metrics.h"
 #include "base/sm.h"
 #include "core/hub.h"
+#include "core/run_watch.h"
 #include "core/session.h"
 
 #define CLOSE_GRACE (5 * S_NS) /* for the close handshake; then the socket is cut */
@@ -99,15 +100,19 @@ static void join_user (struct conn *self)
 {
     CHECK (self->user);
     list_append (&self->user->conns, &self->user_link);
-    if (self->user->n_conns++ == 0)
-        metric_set (M_USERS, 0, (double) ++self->hub->registry.users_connected);
+    if (self->user->n_conns++ > 0)
+        return;
+    metric_set (M_USERS, 0, (double) ++self->hub->registry.users_connected);
+    run_watch_arrived (self->user);
 }
 
 static void leave_user (struct conn *self)
 {
     list_remove (&self->user_link);
-    if (--self->user->n_conns == 0)
-        metric_set (M_USERS, 0, (double) --self->hub->registry.users_connected);
+    if (--self->user->n_conns > 0)
+        return;
+    metric_set (M_USERS, 0, (double) --self->hub->registry.users_connected);
+    run_watch_left (&self->hub->registry, self->user);
 }
 
 void conn_bind_user (struct conn *self, struct user *user)

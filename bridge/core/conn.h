@@ -82,6 +82,7 @@ struct conn {
         RECOVERY_UNKNOWN_EPOCH,
         RECOVERY_EXPIRED
     } recovery;
+    uint64_t losses; /* registry.losses when recovery was judged */
 
     /* Ends. */
     enum error_code refusal; /* ERROR_NONE: welcome */

@@ -25,6 +25,28 @@ void doc_end (struct doc *self)
     self->comma = true;
 }
 
+void doc_array (struct doc *self, uint32_t items)
+{
+    if (self->msgpack)
+        mp_put_array (&self->packer, items);
+    else
+        buf_putc (self->out, '[');
+    self->comma = false;
+}
+
+void doc_item (struct doc *self)
+{
+    if (!self->msgpack && self->comma)
+        buf_putc (self->out, ',');
+}
+
+void doc_array_end (struct doc *self)
+{
+    if (!self->msgpack)
+        buf_putc (self->out, ']');
+    self->comma = true;
+}
+
 void doc_key (struct doc *self, const char *key)
 {
     if (!self->msgpack && self->comma)

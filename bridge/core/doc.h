@@ -20,6 +20,11 @@ void doc_map (struct doc *self, uint32_t pairs);
 void doc_end (struct doc *self);
 void doc_key (struct doc *self, const char *key);
 
+/* A list of exactly `items` values, doc_item in front of each; close it with doc_array_end. */
+void doc_array (struct doc *self, uint32_t items);
+void doc_item (struct doc *self);
+void doc_array_end (struct doc *self);
+
 /* Values. */
 void doc_str (struct doc *self, struct slice value);
 void doc_uint (struct doc *self, uint64_t value);

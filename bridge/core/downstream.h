@@ -10,4 +10,11 @@ void downstream_event (struct hub *hub, const struct slice *frames, size_t n);
 /* One message of the command socket of `lane`: the frames without routing id. Borrows. */
 void downstream_command (struct hub *hub, int lane, const struct slice *frames, size_t n);
 
+/* An event that the bridge makes itself, as if the runtime had sent it. Borrows. False when memory is out. The user may
+ * be gone afterwards. */
+NODISCARD bool downstream_own (struct hub *hub, struct user *user, const struct event *event);
+
+/* What the publishers need. */
+struct publisher_port downstream_port (struct hub *hub);
+
 #endif

@@ -1,5 +1,8 @@
 /* Leaving without losing anyone: no new connections, the live ones are told when to come back and closed one after
- * the other. An enum that a timer advances. */
+ * the other; those whose user has runs in progress when these have ended. An enum that a timer advances:
+ *
+ *   off -> waiting (for runs) -> closing (whatever is left) -> cutting (sockets that do not close) -> done
+ */
 #ifndef CORE_DRAIN_H
 #define CORE_DRAIN_H
 
@@ -8,6 +11,7 @@
 struct drain {
     enum {
         DRAIN_OFF,
+        DRAIN_WAITING,
         DRAIN_CLOSING,
         DRAIN_CUTTING,
         DRAIN_DONE
@@ -15,6 +19,7 @@ struct drain {
     struct hub *hub;
     struct timer timer;
     int64_t started_at;
+    uint64_t spread_ms; /* the closes are spread over so long */
     void (*began_fn) (void *arg);
     void (*done_fn) (void *arg);
     void *arg;

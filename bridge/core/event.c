@@ -11,6 +11,8 @@
     X (run_id)                                                                                                         \
     X (thread_id)                                                                                                      \
     X (agent_name)                                                                                                     \
+    X (tool_name)                                                                                                      \
+    X (execution_id)                                                                                                   \
     X (delta)                                                                                                          \
     X (timestamp)
 
@@ -147,6 +149,8 @@ static void fill (struct event *self, struct slice bytes, const struct found *fo
         .run_id = text_of (found, FIELD_run_id),
         .thread_id = text_of (found, FIELD_thread_id),
         .agent_name = text_of (found, FIELD_agent_name),
+        .tool_name = text_of (found, FIELD_tool_name),
+        .execution_id = text_of (found, FIELD_execution_id),
         .delta = text_of (found, FIELD_delta),
         .timestamp = seconds_of (found),
         .has_delta = found->seen[FIELD_delta] && found->value[FIELD_delta].kind == MP_STR,

@@ -29,10 +29,13 @@ struct event {
     struct slice run_id;
     struct slice thread_id;
     struct slice agent_name;
+    struct slice tool_name;
+    struct slice execution_id;
     struct slice delta; /* string `delta`; has_delta tells an empty one from none */
     double timestamp;   /* Unix seconds; 0 when absent or no number */
     bool has_delta;
     bool has_reserved; /* top-level keys that begin with `_` */
+    bool synthetic;    /* made by the bridge, whose keys with `_` stay */
 };
 
 /* Read `bytes` as an event for `user` (frame 0). DROP_NONE when it is good; else why not:

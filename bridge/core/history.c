@@ -77,6 +77,7 @@ static struct history_entry *new_entry (const struct event *event, uint64_t offs
                                     .at = now,
                                     .timestamp = event->timestamp,
                                     .type = event->type,
+                                    .synthetic = event->synthetic,
                                     .n = (uint32_t) event->bytes.n};
     memcpy (entry->bytes, event->bytes.p, event->bytes.n);
     return entry;

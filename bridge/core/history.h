@@ -10,6 +10,7 @@ struct history_entry {
     int64_t at;       /* monotonic ns */
     double timestamp; /* of the event */
     enum event_type type;
+    bool synthetic;
     uint32_t n;
     uint8_t bytes[]; /* msgpack map */
 };

@@ -1,4 +1,5 @@
 #include "core/hub.h"
+#include "core/downstream.h"
 #include "core/lanes.h"
 
 void hub_init (struct hub *self, const struct config *config)
@@ -6,6 +7,7 @@ void hub_init (struct hub *self, const struct config *config)
     *self = (struct hub){.config = config, .started_at = clock_now ()};
     registry_init (&self->registry);
     wheel_init (&self->wheel, clock_now ());
+    publishers_init (&self->publishers, config, &self->wheel, &self->runtime, downstream_port (self));
     list_init (&self->dirty);
     list_init (&self->reap);
     buf_init (&self->scratch, 0);
@@ -15,6 +17,7 @@ void hub_fini (struct hub *self)
 {
     hub_reap (self);
     registry_fini (&self->registry);
+    publishers_fini (&self->publishers);
     buf_fini (&self->scratch);
 }
 

@@ -7,6 +7,7 @@
 #include "base/wheel.h"
 #include "core/jwt.h"
 #include "core/ports.h"
+#include "core/publisher.h"
 #include "core/registry.h"
 
 struct hub {
@@ -15,11 +16,13 @@ struct hub {
     struct registry registry;
     struct wheel wheel;
     struct runtime_port runtime;
+    struct publishers publishers;
     struct list dirty;  /* connections that the WebSocket edge has to look at, struct conn, work_link */
     struct list reap;   /* connections to be freed by the pulse */
     struct buf scratch; /* for one encoding at a time */
     int64_t started_at; /* monotonic ns */
     bool draining;
+    int64_t runs_until; /* draining: runs in progress are waited for until then, monotonic ns */
 };
 
 void hub_init (struct hub *self, const struct config *config);

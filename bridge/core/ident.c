@@ -3,9 +3,8 @@
 #include "base/hash.h"
 #include "base/utf8.h"
 
+#include <inttypes.h>
 #include <stdio.h>
-
-#define USER_MAX_BYTES 128
 
 void ident_hex (char *out, size_t n)
 {
@@ -44,7 +43,7 @@ static bool is_control (uint32_t cp)
 bool ident_is_user (struct slice id)
 {
     uint32_t cp;
-    if (id.n == 0 || id.n > USER_MAX_BYTES)
+    if (id.n == 0 || id.n > USER_ID_MAX)
         return false;
     while (id.n) {
         size_t n = utf8_next (id, &cp);
@@ -55,12 +54,12 @@ bool ident_is_user (struct slice id)
     return true;
 }
 
-/* One random part per process, and a number that counts up. */
-void ident_new_epoch (char *out)
+/* A keyed hash of the user under a key that the process draws once, and the numbers. */
+void ident_epoch (char *out, struct slice user, uint64_t incarnation, uint64_t losses)
 {
-    static char process[17];
-    static uint32_t count;
+    static uint64_t process[2];
     if (!process[0])
-        ident_hex (process, 8);
-    snprintf (out, EPOCH_LEN + 1, "%.16s%08x", process, ++count);
+        random_bytes (process, sizeof process);
+    uint64_t hash = hash_bytes_keyed (user, process[0] ^ incarnation, process[1] ^ losses);
+    snprintf (out, EPOCH_LEN + 1, "%016" PRIx64, hash);
 }

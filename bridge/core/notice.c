@@ -49,12 +49,18 @@ static void finish (struct doc *doc, struct conn *conn)
 
 static void put_resume (struct doc *doc, struct conn *conn)
 {
+    char epoch[EPOCH_LEN + 1];
+    registry_epoch (&conn->hub->registry, conn->user, epoch);
     doc_key (doc, "resume");
     doc_map (doc, 2);
-    pair_str (doc, "epoch", conn->user->epoch);
+    pair_str (doc, "epoch", epoch);
     doc_key (doc, "offset");
     doc_uint (doc, conn->cursor);
     doc_end (doc);
+}
+
+static void put_recovered (struct doc *doc, const struct conn *conn)
+{
     doc_key (doc, "recovered");
     doc_bool (doc, conn->recovery == RECOVERY_OK);
     doc_key (doc, "recovery_error");
@@ -75,8 +81,74 @@ void notice_established (struct conn *conn)
     doc_str (&doc, user_id (conn->user));
     pair_str (&doc, "bridge", conn->hub->config->bridge_id);
     put_resume (&doc, conn);
+    put_recovered (&doc, conn);
     doc_key (&doc, "heartbeat_interval_ms");
     doc_uint (&doc, (uint64_t) conn->hub->config->ping_interval_s * 1000);
+    doc_end (&doc);
+    finish (&doc, conn);
+}
+
+static void pair_text (struct doc *doc, const char *key, struct slice value)
+{
+    doc_key (doc, key);
+    if (value.n)
+        doc_str (doc, value);
+    else
+        doc_nil (doc);
+}
+
+static void put_tools (struct doc *doc, const struct run *run)
+{
+    doc_key (doc, "open_tools");
+    doc_array (doc, run->n_tools);
+    LIST_FOREACH (&run->tools, link) {
+        const struct run_tool *tool = LIST_ENTRY (link, struct run_tool, link);
+        doc_item (doc);
+        doc_map (doc, 2);
+        pair_text (doc, "tool_name", run_tool_name (tool));
+        pair_text (doc, "execution_id", run_tool_id (tool));
+        doc_end (doc);
+    }
+    doc_array_end (doc);
+}
+
+static void put_run (struct doc *doc, const struct run *run)
+{
+    doc_item (doc);
+    doc_map (doc, 6);
+    pair_text (doc, "run_id", run_id (run));
+    pair_text (doc, "thread_id", run_thread_id (run));
+    pair_text (doc, "agent_name", run_agent_name (run));
+    doc_key (doc, "started_at");
+    doc_double (doc, run->started_at);
+    pair_text (doc, "last_type", run_last_type (run));
+    put_tools (doc, run);
+    doc_end (doc);
+}
+
+void notice_runs (struct conn *conn)
+{
+    struct doc doc;
+    begin (&doc, conn, "runs_snapshot", 1);
+    doc_key (&doc, "data");
+    doc_map (&doc, 1);
+    doc_key (&doc, "runs");
+    doc_array (&doc, conn->user->runs.n);
+    LIST_FOREACH (&conn->user->runs.open, link)
+        put_run (&doc, LIST_ENTRY (link, struct run, link));
+    doc_array_end (&doc);
+    doc_end (&doc);
+    finish (&doc, conn);
+}
+
+void notice_resync (struct conn *conn)
+{
+    struct doc doc;
+    begin (&doc, conn, "resync", 1);
+    doc_key (&doc, "data");
+    doc_map (&doc, 2);
+    put_resume (&doc, conn);
+    pair_str (&doc, "reason", "events_lost");
     doc_end (&doc);
     finish (&doc, conn);
 }

@@ -16,6 +16,12 @@ const char *client_error_text (enum client_error code);
 
 void notice_established (struct conn *conn);
 
+/* The runs that its user has in progress. */
+void notice_runs (struct conn *conn);
+
+/* Events are lost for good; the epoch is another one from here on. */
+void notice_resync (struct conn *conn);
+
 /* Why the connection is refused: authentication_error or connection_error. */
 void notice_refusal (struct conn *conn, enum error_code code);
 

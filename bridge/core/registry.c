@@ -1,4 +1,5 @@
 #include "core/registry.h"
+#include "base/hash.h"
 #include "base/metrics.h"
 #include "base/check.h"
 
@@ -21,6 +22,8 @@ void registry_init (struct registry *self)
     map_init (&self->conns, conn_key);
     map_init (&self->users, user_key);
     list_init (&self->by_age);
+    list_init (&self->absent);
+    run_table_init (&self->runs);
 }
 
 /* What a user with history takes, itself included, so that many users with little history are bounded too. */
@@ -38,10 +41,18 @@ static void forget_history (struct registry *self, struct user *user, unsigned r
     history_clear (&user->history, reason);
 }
 
+static size_t slot_of (struct slice id)
+{
+    return hash_bytes (id) % FORGOTTEN_SLOTS;
+}
+
 static void destroy_user (struct registry *self, struct user *user)
 {
+    if (user->offset) /* its count begins anew when it comes back */
+        self->forgotten[slot_of (user_id (user))]++;
     forget_history (self, user, EVICTION_total);
     runs_fini (&user->runs);
+    list_remove (&user->absent_link);
     map_remove (&self->users, user_id (user));
     free (user);
 }
@@ -73,26 +84,35 @@ struct user *registry_user_get (struct registry *self, struct slice id)
         return user;
     CHECK (id.n > 0 && id.n <= UINT8_MAX);
     user = calloc (1, sizeof *user + id.n);
-    if (!user)
+    if (!user) {
+        self->forgotten[slot_of (id)]++; /* its event, if this is for one, is lost */
         return NULL;
+    }
     list_init (&user->conns);
     list_init (&user->age_link);
+    list_init (&user->absent_link);
     history_init (&user->history);
-    runs_init (&user->runs);
-    ident_new_epoch (user->epoch);
+    runs_init (&user->runs, &self->runs);
+    user->incarnation = self->forgotten[slot_of (id)];
     user->lane = LANE_NONE;
     user->id_n = (uint8_t) id.n;
     memcpy (user->id, id.p, id.n);
     if (!map_put (&self->users, user)) {
+        self->forgotten[slot_of (id)]++;
         free (user);
         return NULL;
     }
     return user;
 }
 
+void registry_epoch (const struct registry *self, const struct user *user, char *out)
+{
+    ident_epoch (out, user_id (user), user->incarnation, self->losses);
+}
+
 void registry_user_release (struct registry *self, struct user *user)
 {
-    if (user->refs == 0 && list_empty (&user->age_link))
+    if (user->refs == 0 && user->runs.n == 0 && list_empty (&user->age_link))
         destroy_user (self, user);
 }
 

@@ -1,4 +1,5 @@
-/* Who is there: connections by id, users by id. A user is kept while it has connections or history. */
+/* Who is there: connections by id, users by id. A user is kept while it has connections, history or runs in progress.
+ */
 #ifndef CORE_REGISTRY_H
 #define CORE_REGISTRY_H
 
@@ -7,19 +8,23 @@
 #include "core/history.h"
 #include "core/run.h"
 
-#define LANE_NONE (-1)
+#define LANE_NONE       (-1)
+#define FORGOTTEN_SLOTS 4096
 
 struct user {
-    struct list conns; /* struct conn, user_link: those that events may go to */
-    uint32_t n_conns;  /* their number */
-    uint32_t refs;     /* connections that point here, ending ones too */
-    int lane;          /* where its commands go; LANE_NONE until needed */
-    uint64_t offset;   /* of the last event; 0 before the first */
-    char epoch[EPOCH_LEN + 1];
+    struct list conns;    /* struct conn, user_link: those that events may go to */
+    uint32_t n_conns;     /* their number */
+    uint32_t refs;        /* connections that point here, ending ones too */
+    int lane;             /* where its commands go; LANE_NONE until needed */
+    uint64_t offset;      /* of the last event; 0 before the first */
+    uint32_t incarnation; /* of the epoch, see registry_epoch */
     struct history history;
     struct runs runs;
-    struct list age_link; /* in registry.by_age: the user whose last event is oldest comes first */
-    int64_t last_event;   /* monotonic ns */
+    struct list absent_link; /* in registry.absent: without connection, with runs in progress */
+    int64_t absent_since;    /* the last connection went, monotonic ns; 0: there is one, or there never was */
+    int64_t asked_at;        /* a message went to the runtime that no run has begun for yet; 0: none */
+    struct list age_link;    /* in registry.by_age: the user whose last event is oldest comes first */
+    int64_t last_event;      /* monotonic ns */
     uint8_t id_n;
     char id[];
 };
@@ -28,6 +33,10 @@ struct registry {
     struct map conns;
     struct map users;
     struct list by_age; /* users with history */
+    struct list absent; /* users that are waited for, the longest absent first */
+    struct run_table runs;
+    uint64_t losses;                     /* how often events were lost for good: all epochs change */
+    uint32_t forgotten[FORGOTTEN_SLOTS]; /* users that had events and are forgotten, by hash */
     size_t users_connected;
     size_t history_bytes; /* of all users, with what a user itself takes */
 };
@@ -40,10 +49,14 @@ void registry_fini (struct registry *self);
 struct conn *registry_conn (const struct registry *self, struct slice id);
 struct user *registry_user (const struct registry *self, struct slice id);
 
-/* The user, made anew (with a new epoch) when there is none. NULL when memory is out. */
+/* The user, made anew when there is none. NULL when memory is out. */
 NODISCARD struct user *registry_user_get (struct registry *self, struct slice id);
 
-/* Free the user if neither a connection nor history keeps it. */
+/* The epoch of the user's offsets, NUL-terminated, into EPOCH_LEN + 1 bytes. It is computed from what has happened, so
+ * that a user without events costs nothing while it is away and finds its epoch again. */
+void registry_epoch (const struct registry *self, const struct user *user, char *out);
+
+/* Free the user if nothing keeps it. */
 void registry_user_release (struct registry *self, struct user *user);
 
 /* Give the event the user's next offset and keep it in history, within the limits of the user and of all users.

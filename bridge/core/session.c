@@ -87,7 +87,10 @@ void session_set_resume (struct conn *conn, struct slice epoch, struct slice off
     struct history_limits limits = hub_history_limits (conn->hub);
     uint64_t wanted = 0;
     registry_expire_user (&conn->hub->registry, user, &limits, clock_now ());
+    char current[EPOCH_LEN + 1];
+    registry_epoch (&conn->hub->registry, user, current);
     conn->cursor = user->offset;
+    conn->losses = conn->hub->registry.losses;
     if (epoch.n == 0)
         return;
     for (size_t i = 0; i < offset.n; i++) {
@@ -97,7 +100,7 @@ void session_set_resume (struct conn *conn, struct slice epoch, struct slice off
         }
         wanted = wanted * 10 + (uint64_t) (offset.p[i] - '0');
     }
-    if (!slice_is (epoch, user->epoch) || offset.n == 0 || wanted > user->offset)
+    if (!slice_is (epoch, current) || offset.n == 0 || wanted > user->offset)
         conn->recovery = RECOVERY_UNKNOWN_EPOCH;
     else if (!history_covers (&user->history, wanted))
         conn->recovery = RECOVERY_EXPIRED;
@@ -110,7 +113,8 @@ void session_set_resume (struct conn *conn, struct slice epoch, struct slice off
 /* Put one event of the history on the queue. */
 static void replay (struct conn *conn, const struct history_entry *entry)
 {
-    struct event event = {.bytes = slice_of (entry->bytes, entry->n), .type = entry->type};
+    struct event event = {
+        .bytes = slice_of (entry->bytes, entry->n), .type = entry->type, .synthetic = entry->synthetic};
     struct msg *msg = encode_event (&conn->hub->scratch, conn->form, &event, entry->offset);
     if (!msg) {
         conn_close (conn, CLOSE_INTERNAL);
@@ -161,10 +165,11 @@ void session_runs_changed (struct user *user)
 /* What was there at the handshake may be gone now, when it has waited for the runtime. */
 static void confirm_recovery (struct conn *conn)
 {
-    if (history_covers (&conn->user->history, conn->cursor))
+    bool same_epoch = conn->losses == conn->hub->registry.losses;
+    if (same_epoch && history_covers (&conn->user->history, conn->cursor))
         return;
     if (conn->recovery == RECOVERY_OK)
-        conn->recovery = RECOVERY_EXPIRED;
+        conn->recovery = same_epoch ? RECOVERY_EXPIRED : RECOVERY_UNKNOWN_EPOCH;
     conn->cursor = conn->user->offset;
 }
 
@@ -192,6 +197,8 @@ static void welcome (struct conn *conn)
     count_resume (conn);
     conn->established = true;
     notice_established (conn);
+    if (conn->recovery != RECOVERY_OK && user->runs.n)
+        notice_runs (conn);
     metric_inc (M_HANDSHAKES, 0);
     metric_observe (M_CONNECTION_SETUP, (double) (clock_read () - conn->opened_at) / (double) S_NS);
     LOG (CONN_OPEN, &ctx,
@@ -233,6 +240,19 @@ void session_links_changed (struct hub *hub, int lost_lane)
         if (lost_lane != LANE_NONE && conn->lane == lost_lane)
             conn->lane = LANE_NONE;
         settle (conn);
+    }
+}
+
+void session_resync_all (struct hub *hub)
+{
+    size_t cursor = 0;
+    for (struct conn *conn; (conn = map_next (&hub->registry.conns, &cursor));) {
+        if (!conn_is_live (conn))
+            continue; /* its welcome will tell */
+        if (conn->form == FORM_RAW)
+            conn_close (conn, CLOSE_EVENTS_LOST);
+        else
+            notice_resync (conn);
     }
 }
 

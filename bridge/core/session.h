@@ -21,12 +21,18 @@ void session_ended (struct conn *conn);
  * (LANE_NONE: none has). Brings every connection in line. */
 void session_links_changed (struct hub *hub, int lost_lane);
 
+/* Events were lost for good: every live connection is told to fetch its state anew. */
+void session_resync_all (struct hub *hub);
+
 /* A run of this user has begun or ended: its connections are processing while one is in progress, then idle. */
 void session_runs_changed (struct user *user);
 
 /* Until when the token counts: `exp` (Unix seconds, 0 = for ever), or with the leeway when it was taken past its `exp`.
  */
 void session_set_expiry (struct conn *conn, int64_t exp);
+
+/* Draining: is it too early to close this connection, because its user has runs in progress? */
+bool session_waits_for_runs (const struct conn *conn);
 
 /* A deadline of the connection has changed: set its timer anew. */
 void session_rearm (struct conn *conn);

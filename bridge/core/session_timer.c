@@ -81,6 +81,20 @@ static void expire (struct conn *conn)
     conn_close (conn, CLOSE_TOKEN_EXPIRED);
 }
 
+bool session_waits_for_runs (const struct conn *conn)
+{
+    return conn->user->runs.n && clock_now () < conn->hub->runs_until;
+}
+
+/* A run may have begun since the time was set; the drain will set another one. */
+static void leave (struct conn *conn)
+{
+    if (session_waits_for_runs (conn))
+        conn->drain_at = 0;
+    else
+        conn_close (conn, CLOSE_DRAINING);
+}
+
 void session_on_timer (struct timer *timer)
 {
     struct conn *conn = CONTAINER_OF (timer, struct conn, timer);
@@ -95,7 +109,7 @@ void session_on_timer (struct timer *timer)
     else if (conn->expires && clock_wall () >= (double) conn->expires)
         expire (conn);
     else if (conn->drain_at && now >= conn->drain_at)
-        conn_close (conn, CLOSE_DRAINING);
+        leave (conn);
     else if (conn->blocked_since && now >= conn->blocked_since + conn->hub->config->send_timeout_s * S_NS)
         conn_close (conn, CLOSE_SEND_TIMEOUT);
     else

@@ -67,6 +67,8 @@ static void forward (struct conn *conn, enum ws_opcode opcode, struct slice byte
         return;
     }
     conn->seq++;
+    if (!conn->user->asked_at)
+        conn->user->asked_at = clock_now ();
     metric_inc (M_CLIENT_MESSAGES, CLIENT_RESULT_forwarded);
 }
 

@@ -2,17 +2,17 @@
 #include "base/metrics.h"
 #include "core/downstream.h"
 #include "core/session.h"
+#include "core/lanes.h"
 #include "edge/monitor.h"
 #include "version.h"
 
 #include <czmq.h>
 
-#define MAX_ENDPOINTS  64     /* of each kind */
 #define MAX_FRAMES     8      /* of one message; a message with more is malformed */
 #define BATCH          500    /* messages of one socket in one pulse */
 #define EVENT_HWM      100000 /* events waiting in ZeroMQ */
 #define RECONNECT_MS   50
-#define RECONNECT_MAX  2000
+#define RECONNECT_MAX  500
 #define LINGER_MS      1000
 #define COMMAND_MARGIN 65536 /* for headers, on top of max-event-bytes */
 
@@ -33,9 +33,9 @@ struct port {
 struct link {
     uv_loop_t *loop;
     struct hub *hub;
-    struct port lanes[MAX_ENDPOINTS]; /* a DEALER each */
+    struct port lanes[LANES_MAX]; /* a DEALER each */
     int n_lanes;
-    struct port events[MAX_ENDPOINTS]; /* a SUB each */
+    struct port events[LANES_MAX]; /* a SUB each */
     int n_events;
     struct timer ping;
     void (*change_fn) (void *arg);
@@ -260,6 +260,17 @@ static void set_gauges (struct link *self)
     metric_set (M_RUNTIME_LINK_UP, LINK_events, count_up (self->events, self->n_events) > 0);
 }
 
+/* The runtime of a lane has gone, or come, or another one has taken its place. */
+static void on_runtime (struct link *self, int lane, bool was_up, bool renewed)
+{
+    if (was_up && (renewed || !self->lanes[lane].up))
+        publishers_lane_down (&self->hub->publishers, lane);
+    if (!renewed)
+        return;
+    send_hello (self, lane);
+    publishers_lane_up (&self->hub->publishers, lane);
+}
+
 /* `renewed`: a peer has (again) arrived, also while another one is there. */
 static void on_peers (void *arg, size_t peers, bool renewed)
 {
@@ -272,11 +283,10 @@ static void on_peers (void *arg, size_t peers, bool renewed)
     set_gauges (self);
     if (was_up && !port->up)
         LOG (LINK_DOWN, &port->log, KV_I ("lane", port->lane));
-    if (renewed) {
+    if (renewed)
         LOG (LINK_UP, &port->log, KV_I ("lane", port->lane));
-        if (port->lane != LANE_NONE)
-            send_hello (self, port->lane);
-    }
+    if (port->lane != LANE_NONE)
+        on_runtime (self, port->lane, was_up, renewed);
     session_links_changed (self->hub, port->up && !renewed ? LANE_NONE : port->lane);
     if (self->change_fn)
         self->change_fn (self->change_arg);
@@ -433,10 +443,10 @@ static bool open_ports (struct link *self, struct port *ports, int *n, int type,
         if (!item[0])
             continue;
         int i = (*n)++;
-        ok = i < MAX_ENDPOINTS && open_port (self, &ports[i], type, type == ZMQ_DEALER ? i : LANE_NONE, item, error);
-        if (i == MAX_ENDPOINTS) {
+        ok = i < LANES_MAX && open_port (self, &ports[i], type, type == ZMQ_DEALER ? i : LANE_NONE, item, error);
+        if (i == LANES_MAX) {
             *n = i;
-            buf_printf (error, "more than %d runtime endpoints\n", MAX_ENDPOINTS);
+            buf_printf (error, "more than %d runtime endpoints\n", LANES_MAX);
         }
     }
     free (copy);

@@ -24,7 +24,7 @@ LOG_ID (ISOLATION_VIOLATION, ERROR, "The runtime addressed another user's connec
 LOG_ID (COMMAND_DROPPED,     WARN,  "A command of the runtime was not carried out, with the reason")
 LOG_ID (COMMAND_NOT_SENT,    WARN,  "A command could not be handed to the runtime")
 LOG_ID (EVENT_GAP,           WARN,  "Events of a publisher are missing; the runtime is asked for them")
-LOG_ID (GAP_REPAIRED,        INFO,  "All that was missing has come")
+LOG_ID (GAP_CLOSED,          INFO,  "A gap is over; what did not come stands in EVENTS_LOST")
 LOG_ID (EVENTS_LOST,         ERROR, "Events could not be had again, with the reason; every client is told to fetch its state anew")
 LOG_ID (PUBLISHER_NEW,       INFO,  "A publisher is followed from now on")
 LOG_ID (PUBLISHER_FORGOTTEN, WARN,  "Too many publishers; this one was silent for the longest time and is no longer followed")

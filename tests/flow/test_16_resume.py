@@ -139,10 +139,10 @@ def test_without_any_connection(runtime, bridge, stack):
     assert bridge.metric("users") == 0
     emit(runtime, range(1, 2))
     bridge.wait_metric("history_events", 1)
-    # The epoch of a user without history and connections is forgotten; this one began with the event.
-    client = back(stack, epoch, 0)
-    assert answer_of(client) == (False, "unknown_epoch", 1)
-    epoch, _ = resume_of(client)
+    client = back(stack, epoch, 0)  # who never had an event finds its epoch again
+    assert answer_of(client) == (True, None, 0)
+    assert resume_of(client)[0] == epoch
+    expect(client, [1], [1])
     leave(bridge, client)
     emit(runtime, range(2, 6))
     bridge.wait_metric("history_events", 5)

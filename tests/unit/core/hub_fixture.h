@@ -263,14 +263,22 @@ UNUSED static const char *binary (const struct conn *conn)
     return conn->form == FORM_JSON ? "" : "B ";
 }
 
+/* Valid until the fourth next call. */
+UNUSED static const char *user_epoch (const struct user *user)
+{
+    char epoch[EPOCH_LEN + 1];
+    registry_epoch (&fx.hub.registry, user, epoch);
+    return form ("%s", epoch);
+}
+
 UNUSED static void expect_established (struct conn *conn, uint64_t offset, bool recovered, const char *error)
 {
     expect_frame (conn, form ("%s{\"type\":\"connection_established\",\"data\":{\"connection_id\":\"%s\","
                               "\"user_id\":\"%s\",\"bridge\":\"b1\",\"resume\":{\"epoch\":\"%s\",\"offset\":%llu},"
                               "\"recovered\":%s,\"recovery_error\":%s,\"heartbeat_interval_ms\":25000},"
                               "\"timestamp\":0}",
-                              binary (conn), conn->id, conn->user->id, conn->user->epoch, (unsigned long long) offset,
-                              recovered ? "true" : "false", error ? error : "null"));
+                              binary (conn), conn->id, conn->user->id, user_epoch (conn->user),
+                              (unsigned long long) offset, recovered ? "true" : "false", error ? error : "null"));
 }
 
 UNUSED static void expect_error (struct conn *conn, const char *code, const char *message, const char *details)

@@ -49,7 +49,7 @@ static void test_names (void **state)
         {"SEND ", COMMAND_DROP_unknown_command},   {"SEN", COMMAND_DROP_unknown_command},
         {"CONNECT", COMMAND_DROP_unknown_command}, {"MESSAGE", COMMAND_DROP_unknown_command},
         {"REPLAY", COMMAND_DROP_unknown_command},  {"DISCONNECT", COMMAND_DROP_unknown_command},
-        {"EVENT", COMMAND_DROP_unsolicited},       {"LOST", COMMAND_DROP_unsolicited},
+        {"EVENT", COMMAND_DROP_malformed},         {"LOST", COMMAND_DROP_malformed},
     };
     (void) state;
     struct conn *conn = fixture_conn ("alice", FORM_JSON);

@@ -190,6 +190,7 @@ static const struct {
     {CLOSE_TOKEN_EXPIRED, "token_expired", "Token expired", 1008, AFTER},
     {CLOSE_RATE_LIMITED, "rate_limited", "Rate limited", 1008, AFTER},
     {CLOSE_TRY_LATER, "try_later", "Try again later", 1013, AFTER},
+    {CLOSE_EVENTS_LOST, "events_lost", "Events lost", 1013, AFTER},
     {CLOSE_TOO_BIG, "message_too_big", "Message too big", 1009, AFTER},
     {CLOSE_PONG_TIMEOUT, "pong_timeout", "No answer to ping", 1001, NOW},
     {CLOSE_SEND_TIMEOUT, "send_timeout", "Slow consumer", 4008, NOW},

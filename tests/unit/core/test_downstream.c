@@ -344,7 +344,7 @@ static void test_kept_for_later (void **state)
     expect_metric (M_USERS, 0, 0);
     assert_int_equal (user_of ("alice")->offset, 3);
     struct conn *conn = fixture_waiting ("alice", FORM_JSON);
-    session_set_resume (conn, slice_str (conn->user->epoch), slice_str ("1"));
+    session_set_resume (conn, slice_str (user_epoch (conn->user)), slice_str ("1"));
     session_accepted (conn);
     expect_established (conn, 1, true, NULL);
     expect_frame (conn, "{\"type\":\"x\",\"_offset\":2}");
@@ -358,8 +358,10 @@ static void test_nobody_and_no_history (void **state)
     (void) state;
     fx.config->history_events = 0;
     emit ("alice", "{\"type\":\"agent_started\",\"run_id\":\"r\"}");
+    assert_non_null (user_of ("alice")); /* its run is followed */
+    emit ("alice", "{\"type\":\"agent_completed\",\"run_id\":\"r\"}");
     assert_null (user_of ("alice"));
-    expect_counts (1, 0);
+    expect_counts (2, 0);
     expect_metric (M_RUNS_ACTIVE, 0, 0);
     struct conn *conn = fixture_conn ("alice", FORM_JSON);
     emit ("alice", "{\"type\":\"x\"}");

@@ -71,7 +71,7 @@ static void test_nobody_there (void **state)
 {
     (void) state;
     drain_start (&drain);
-    assert_int_equal (drain.stage, DRAIN_CLOSING);
+    assert_int_equal (drain.stage, DRAIN_WAITING);
     assert_true (fx.hub.draining);
     expect_metric (M_DRAIN_STATE, 0, 1);
     assert_int_equal (n_done, 0); /* never inside the caller */
@@ -95,7 +95,7 @@ static void test_live_ones_are_told (void **state)
         int64_t wait = conns[i]->drain_at - clock_now ();
         assert_in_range (wait, 0, 300 * MS_NS);
         long ms = reconnect_after (conns[i]);
-        assert_in_range (ms, wait / MS_NS, wait / MS_NS + 999);
+        assert_in_range (ms, 0, 300 + 999); /* after the close */
         expect_no_frame (conns[i]);
         assert_int_equal (conns[i]->timer.due, conns[i]->drain_at);
         assert_false (conn_is_ending (conns[i]));
@@ -206,6 +206,7 @@ static void test_timeout (void **state)
     drain_start (&drain);
     conn_close (ending, CLOSE_KICKED);
     drain.started_at -= 29 * S_NS - 1;
+    fx.hub.runs_until -= 29 * S_NS - 1;
     step ();
     assert_int_equal (drain.stage, DRAIN_CLOSING);
     assert_false (conn->kill);
@@ -239,6 +240,57 @@ static void test_done_after_cut (void **state)
     expect_metric (M_CONNECTIONS_CLOSED, CLOSE_DRAINING, 1);
 }
 
+/* Connections of a user with a run in progress are told at once, and closed when the run has ended. */
+static void test_runs_are_waited_for (void **state)
+{
+    (void) state;
+    struct conn *busy = fixture_conn ("alice", FORM_JSON), *idle = fixture_conn ("bob", FORM_JSON);
+    emit ("alice", "{\"type\":\"agent_started\",\"run_id\":\"r\"}");
+    expect_frame (busy, "{\"type\":\"agent_started\",\"run_id\":\"r\",\"_offset\":1}");
+    drain_start (&drain);
+    reconnect_after (busy);
+    reconnect_after (idle);
+    assert_true (idle->drain_at > 0);
+    step ();
+    assert_int_equal (busy->drain_at, 0);
+    emit ("alice", "{\"type\":\"agent_completed\",\"run_id\":\"r\"}");
+    step ();
+    assert_true (busy->drain_at >= clock_now ());
+    assert_int_equal (drain.stage, DRAIN_WAITING);
+}
+
+/* A run that begins while its connection waits for its turn is waited for too. */
+static void test_late_run (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    drain_start (&drain);
+    emit ("alice", "{\"type\":\"agent_started\",\"run_id\":\"r\"}");
+    conn->drain_at = clock_now ();
+    fire (conn);
+    assert_false (conn_is_ending (conn));
+    assert_int_equal (conn->drain_at, 0);
+}
+
+/* The spread and the last second are kept of the time-out; then runs are cut off. */
+static void test_runs_are_not_waited_for_too_long (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    emit ("alice", "{\"type\":\"agent_started\",\"run_id\":\"r\"}");
+    drain_start (&drain);
+    assert_int_equal (fx.hub.runs_until, drain.started_at + 29 * S_NS - 10 * MS_NS);
+    step ();
+    assert_int_equal (conn->drain_at, 0);
+    fx.hub.runs_until = clock_now ();
+    step ();
+    assert_int_equal (drain.stage, DRAIN_CLOSING);
+    assert_true (conn->drain_at > 0);
+    conn->drain_at = clock_now ();
+    fire (conn);
+    assert_int_equal (conn->closing, CLOSE_DRAINING);
+}
+
 /* No time to spread the closes over, but still a second for the cut. */
 static void test_no_time (void **state)
 {
@@ -269,10 +321,14 @@ static void test_spread_is_bounded (void **state)
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         size_t cursor = 0;
         int64_t latest = 0;
+        struct conn *conn;
         fx.config->drain_timeout_s = cases[i].timeout_s;
+        while ((conn = map_next (&fx.hub.registry.conns, &cursor)))
+            conn->drain_at = 0;
+        cursor = 0;
         drain_init (&drain, &fx.hub, on_began, on_done, &n_done);
         drain_start (&drain);
-        for (struct conn *conn; (conn = map_next (&fx.hub.registry.conns, &cursor));)
+        while ((conn = map_next (&fx.hub.registry.conns, &cursor)))
             latest = conn->drain_at > latest ? conn->drain_at : latest;
         assert_in_range (latest - clock_now (), cases[i].most_ms / 2 * MS_NS, cases[i].most_ms * MS_NS);
         wheel_cancel (&drain.timer);
@@ -295,6 +351,9 @@ int main (void)
         TEST (test_twice),
         TEST (test_timeout),
         TEST (test_done_after_cut),
+        TEST (test_runs_are_waited_for),
+        TEST (test_late_run),
+        TEST (test_runs_are_not_waited_for_too_long),
         TEST (test_no_time),
         TEST (test_spread_is_bounded),
     };

@@ -594,11 +594,13 @@ static void test_resume (void **state)
     (void) state;
     HUB_UP ("--history-events", "3");
     struct user *user = registry_user_get (&hub.registry, slice_str ("alice"));
+    char epoch[EPOCH_LEN + 1];
+    registry_epoch (&hub.registry, user, epoch);
     for (int i = 0; i < 5; i++)
         record (user);
     for (size_t i = 0; i < COUNT_OF (resume_cases); i++) {
         const char *query = resume_cases[i].query, *e = strchr (query, 'E');
-        char *target = e ? text ("/ws%.*s%s%s", (int) (e - query), query, user->epoch, e + 1) : text ("/ws%s", query);
+        char *target = e ? text ("/ws%.*s%s%s", (int) (e - query), query, epoch, e + 1) : text ("/ws%s", query);
         struct conn *conn = admit_alice (target, "");
         expect_refusal (conn, ERROR_NONE);
         if (conn->recovery != resume_cases[i].recovery || conn->cursor != resume_cases[i].cursor)
@@ -617,7 +619,9 @@ static void test_resume_of_other (void **state)
     struct user *bob = registry_user_get (&hub.registry, slice_str ("bob"));
     record (registry_user_get (&hub.registry, slice_str ("alice")));
     record (bob);
-    char *target = text ("/ws?epoch=%s&offset=0", bob->epoch);
+    char epoch[EPOCH_LEN + 1];
+    registry_epoch (&hub.registry, bob, epoch);
+    char *target = text ("/ws?epoch=%s&offset=0", epoch);
     struct conn *conn = admit_alice (target, "");
     assert_int_equal (conn->recovery, RECOVERY_UNKNOWN_EPOCH);
     assert_int_equal (conn->cursor, 1);

@@ -122,7 +122,7 @@ static void test_is_connection_bytes (void **state)
         assert_int_equal (ident_is_connection (slice_of (digits, n)), n >= 15 && n <= 35);
 }
 
-/* One part for the process, one for the user. */
+/* The same for the same user and counts, another one for all others. */
 static void test_epoch (void **state)
 {
     (void) state;
@@ -130,9 +130,12 @@ static void test_epoch (void **state)
     assert_non_null (epochs);
     for (size_t i = 0; i < MANY; i++) {
         memset (epochs[i], '!', sizeof *epochs);
-        ident_new_epoch (epochs[i]);
+        struct slice user = slice_str (i % 2 ? "alice" : "bob");
+        ident_epoch (epochs[i], user, i / 2 % 50, i / 100);
         assert_true (is_hex (epochs[i], EPOCH_LEN));
-        assert_memory_equal (epochs[i], epochs[0], 16);
+        char again[EPOCH_LEN + 1];
+        ident_epoch (again, user, i / 2 % 50, i / 100);
+        assert_string_equal (again, epochs[i]);
     }
     expect_unique (epochs, MANY);
     free (epochs);

@@ -147,7 +147,7 @@ static void test_escapes (void **state)
                               "\"user_id\":\"a\\\"\\\\\xc3\xa9\",\"bridge\":\"b\\n\\\"1\\\"\","
                               "\"resume\":{\"epoch\":\"%s\",\"offset\":0},\"recovered\":false,\"recovery_error\":null,"
                               "\"heartbeat_interval_ms\":3000},\"timestamp\":0}",
-                              conn->id, conn->user->epoch));
+                              conn->id, user_epoch (conn->user)));
 }
 
 /* What expect_frame masks: Unix seconds, in MessagePack a double. */

@@ -61,7 +61,7 @@ static void test_get_makes_once (void **state)
     assert_null (find ("alic"));
     assert_null (find ("Alice"));
     assert_true (slice_is (user_id (alice), "alice"));
-    assert_int_equal (strlen (alice->epoch), EPOCH_LEN);
+    assert_int_equal (strlen (user_epoch (alice)), EPOCH_LEN);
     assert_int_equal (alice->lane, LANE_NONE);
     assert_int_equal (alice->offset, 0);
 }
@@ -93,16 +93,47 @@ static void test_history_keeps_user (void **state)
     (void) state;
     assert_int_equal (record ("alice", 1000000, 0), 1);
     char epoch[EPOCH_LEN + 1];
-    memcpy (epoch, find ("alice")->epoch, sizeof epoch);
+    memcpy (epoch, user_epoch (find ("alice")), sizeof epoch);
     registry_user_release (&fx.hub.registry, find ("alice"));
     assert_int_equal (record ("alice", 1000000, 0), 2);
-    assert_string_equal (find ("alice")->epoch, epoch);
+    assert_string_equal (user_epoch (find ("alice")), epoch);
     expect_history (cost (5, 2), 2);
     registry_expire (&fx.hub.registry, &limits, 10 * S_NS);
     assert_null (find ("alice"));
     expect_history (0, 0);
     assert_int_equal (record ("alice", 1000000, 20 * S_NS), 1); /* counted anew, and so under a new name */
-    assert_string_not_equal (find ("alice")->epoch, epoch);
+    assert_string_not_equal (user_epoch (find ("alice")), epoch);
+}
+
+/* Who has had no event costs nothing while away, and is not told of a loss that was none. */
+static void test_epoch_without_events (void **state)
+{
+    (void) state;
+    char epoch[EPOCH_LEN + 1];
+    struct user *user = registry_user_get (&fx.hub.registry, slice_str ("alice"));
+    memcpy (epoch, user_epoch (user), sizeof epoch);
+    registry_user_release (&fx.hub.registry, user);
+    assert_null (find ("alice"));
+    record ("alice", 1000000, 0);
+    assert_string_equal (user_epoch (find ("alice")), epoch);
+    fx.hub.registry.losses++;
+    assert_string_not_equal (user_epoch (find ("alice")), epoch);
+}
+
+/* A run in progress keeps its user. */
+static void test_run_keeps_user (void **state)
+{
+    (void) state;
+    struct user *user = registry_user_get (&fx.hub.registry, slice_str ("alice"));
+    struct publisher *publisher = publishers_nameless (&fx.hub.publishers, 0);
+    struct event event = {.type = EVENT_agent_started, .run_id = slice_str ("r")};
+    runs_note (&user->runs, user, publisher, &event, 0);
+    registry_user_release (&fx.hub.registry, user);
+    assert_ptr_equal (find ("alice"), user);
+    event.type = EVENT_agent_completed;
+    runs_note (&user->runs, user, publisher, &event, 0);
+    registry_user_release (&fx.hub.registry, user);
+    assert_null (find ("alice"));
 }
 
 /* A connected user keeps its offset and epoch when its history goes. */
@@ -225,6 +256,8 @@ int main (void)
         TEST (test_long_id),
         TEST (test_release),
         TEST (test_history_keeps_user),
+        TEST (test_epoch_without_events),
+        TEST (test_run_keeps_user),
         TEST (test_expire_of_connected_user),
         TEST (test_expire_in_order_of_age),
         TEST (test_expire_is_bounded),

@@ -462,7 +462,7 @@ static void test_resume (void **state)
     fx.config->history_events = 3;
     emit_events (1, 5);
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
-        const char *own = registry_user (&fx.hub.registry, slice_str ("alice"))->epoch;
+        const char *own = user_epoch (registry_user (&fx.hub.registry, slice_str ("alice")));
         struct conn *conn = resuming (cases[i].own_epoch ? own : cases[i].epoch, cases[i].offset);
         session_accepted (conn);
         expect_established (conn, cases[i].from, cases[i].recovered, cases[i].error);
@@ -477,7 +477,7 @@ static void test_resume_from_zero (void **state)
 {
     (void) state;
     emit_events (1, 3);
-    struct conn *conn = resuming (registry_user (&fx.hub.registry, slice_str ("alice"))->epoch, "0");
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
     session_accepted (conn);
     expect_established (conn, 0, true, NULL);
     for (uint64_t n = 1; n <= 3; n++)
@@ -492,7 +492,7 @@ static void test_resume_before_first_event (void **state)
 {
     (void) state;
     struct conn *first = fixture_conn ("alice", FORM_JSON);
-    struct conn *conn = resuming (first->user->epoch, "0");
+    struct conn *conn = resuming (user_epoch (first->user), "0");
     session_accepted (conn);
     expect_established (conn, 0, true, NULL);
     expect_no_frame (conn);
@@ -502,7 +502,7 @@ static void test_resume_forms (void **state)
 {
     (void) state;
     emit ("alice", "{\"type\":\"x\",\"_mine\":1}");
-    const char *epoch = registry_user (&fx.hub.registry, slice_str ("alice"))->epoch;
+    const char *epoch = user_epoch (registry_user (&fx.hub.registry, slice_str ("alice")));
     struct conn *packed = fixture_waiting ("alice", FORM_MSGPACK), *raw = fixture_waiting ("alice", FORM_RAW);
     session_set_resume (packed, slice_str (epoch), slice_str ("0"));
     session_set_resume (raw, slice_str (epoch), slice_str ("0"));
@@ -521,7 +521,7 @@ static void test_expired_while_waiting (void **state)
     (void) state;
     emit_events (1, 3);
     fx.events_up = false;
-    struct conn *asked = resuming (registry_user (&fx.hub.registry, slice_str ("alice"))->epoch, "1");
+    struct conn *asked = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "1");
     struct conn *not_asked = fixture_waiting ("alice", FORM_JSON);
     session_accepted (asked);
     session_accepted (not_asked);
@@ -540,7 +540,7 @@ static void test_catch_up_under_fire (void **state)
     (void) state;
     fx.config->queue_messages = 4;
     emit_events (1, 20);
-    struct conn *conn = resuming (registry_user (&fx.hub.registry, slice_str ("alice"))->epoch, "0");
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
     session_accepted (conn);
     assert_int_equal (conn->outq.n, 3);
     assert_true (conn->behind);
@@ -566,7 +566,7 @@ static void test_catch_up_by_bytes (void **state)
     (void) state;
     fx.config->queue_bytes = 1000;
     emit_events (1, 100);
-    struct conn *conn = resuming (registry_user (&fx.hub.registry, slice_str ("alice"))->epoch, "0");
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
     session_accepted (conn);
     assert_in_range (conn->outq.bytes, 501, 600);
     expect_established (conn, 0, true, NULL);
@@ -588,7 +588,7 @@ static void test_catch_up_of_big_events (void **state)
     fx.config->queue_bytes = 1024;
     for (int i = 0; i < 3; i++)
         emit ("alice", form ("{\"type\":\"x\",\"t\":\"%s\"}", text));
-    struct conn *conn = resuming (registry_user (&fx.hub.registry, slice_str ("alice"))->epoch, "0");
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
     session_accepted (conn);
     assert_false (conn_is_ending (conn));
     expect_established (conn, 0, true, NULL);
@@ -604,7 +604,7 @@ static void test_history_runs_away (void **state)
     fx.config->queue_messages = 4;
     fx.config->history_events = 10;
     emit_events (1, 10);
-    struct conn *conn = resuming (registry_user (&fx.hub.registry, slice_str ("alice"))->epoch, "0");
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
     session_accepted (conn);
     emit_events (11, 20);
     assert_false (conn_is_ending (conn)); /* it has not been looked at yet */
@@ -774,10 +774,46 @@ static void test_runs (void **state)
 static void test_welcome_into_a_run (void **state)
 {
     (void) state;
-    emit ("alice", "{\"type\":\"agent_started\",\"run_id\":\"a\"}");
+    emit ("alice", "{\"type\":\"agent_started\",\"run_id\":\"a\",\"timestamp\":5}");
+    emit ("alice", "{\"type\":\"tool_executing\",\"run_id\":\"a\",\"tool_name\":\"calc\",\"execution_id\":\"e1\"}");
     expect_metric (M_RUNS_ACTIVE, 0, 1);
-    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    struct conn *conn = fixture_waiting ("alice", FORM_JSON);
+    session_accepted (conn);
+    expect_established (conn, 2, false, NULL);
+    expect_frame (conn, "{\"type\":\"runs_snapshot\",\"data\":{\"runs\":[{\"run_id\":\"a\",\"thread_id\":null,"
+                        "\"agent_name\":null,\"started_at\":5.000000,\"last_type\":\"tool_executing\","
+                        "\"open_tools\":[{\"tool_name\":\"calc\",\"execution_id\":\"e1\"}]}]},\"timestamp\":0}");
     expect_state (conn, CONN_processing);
+}
+
+/* Who has everything needs no snapshot. */
+static void test_no_snapshot_after_recovery (void **state)
+{
+    (void) state;
+    emit ("alice", "{\"type\":\"agent_started\",\"run_id\":\"a\"}");
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
+    session_accepted (conn);
+    expect_established (conn, 0, true, NULL);
+    expect_frame (conn, "{\"type\":\"agent_started\",\"run_id\":\"a\",\"_offset\":1}");
+    expect_no_frame (conn);
+}
+
+/* Events are lost for good: the live are told, the waiting find another epoch. */
+static void test_resync (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON), *raw = fixture_conn ("bob", FORM_RAW);
+    emit_events (1, 1);
+    expect_frame (conn, event_frame (1));
+    struct conn *waiting = resuming (user_epoch (conn->user), "1");
+    fx.hub.registry.losses++;
+    session_resync_all (&fx.hub);
+    expect_frame (conn, form ("{\"type\":\"resync\",\"data\":{\"resume\":{\"epoch\":\"%s\",\"offset\":1},"
+                              "\"reason\":\"events_lost\"},\"timestamp\":0}",
+                              user_epoch (conn->user)));
+    expect_frame (raw, "CLOSE 1013 Events lost");
+    session_accepted (waiting);
+    expect_established (waiting, 1, false, "\"unknown_epoch\"");
 }
 
 int main (void)
@@ -821,6 +857,8 @@ int main (void)
         HUB_TEST (test_wheel),
         HUB_TEST (test_runs),
         HUB_TEST (test_welcome_into_a_run),
+        HUB_TEST (test_no_snapshot_after_recovery),
+        HUB_TEST (test_resync),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }
