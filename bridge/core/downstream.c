@@ -184,11 +184,8 @@ static int home_lane (const struct hub *hub, struct slice id)
 
 static void take_unnumbered (struct hub *hub, struct slice id, struct slice bytes)
 {
-    struct publisher *publisher = publishers_nameless (&hub->publishers, home_lane (hub, id));
-    if (publisher)
-        take_event (hub, publisher, id, bytes, 0);
-    else
-        drop (DROP_NO_MEMORY, id, bytes.n);
+    /* Without memory for a publisher the event is delivered all the same; a run that it begins is not followed. */
+    take_event (hub, publishers_nameless (&hub->publishers, home_lane (hub, id)), id, bytes, 0);
 }
 
 void downstream_event (struct hub *hub, const struct slice *frames, size_t n)
