@@ -207,7 +207,8 @@ void conn_close_with (struct conn *self, enum close_reason reason, uint16_t code
         self->close_frame->n =
             (uint8_t) (text.n < sizeof self->close_frame->text ? text.n : sizeof self->close_frame->text);
         slice_copy (self->close_frame->text, slice_of (text.p, self->close_frame->n));
-    }
+    } else if (reason == CLOSE_RUNTIME_CLOSE)
+        reason = CLOSE_INTERNAL; /* 1000 could say the opposite of what the runtime wanted to say */
     conn_close (self, reason);
 }
 

@@ -90,8 +90,10 @@ static enum drop_reason deliver_narrowed (struct hub *hub, struct publisher *pub
     if (runs_is_second_end (&conn->user->runs, event))
         return DROP_SECOND_END;
     struct msg *msg = encode_event (&hub->scratch, conn->form, event, 0);
-    if (!msg)
+    if (!msg) {
+        conn_close (conn, CLOSE_INTERNAL); /* it must not believe that it has everything */
         return DROP_NO_MEMORY;
+    }
     if (conn_send (conn, msg))
         metric_inc (M_EVENTS_DELIVERED, event->type);
     msg_unref (&msg);
@@ -187,11 +189,8 @@ static int home_lane (const struct hub *hub, struct slice id)
 
 static void take_unnumbered (struct hub *hub, struct slice id, struct slice bytes)
 {
-    struct publisher *publisher = publishers_nameless (&hub->publishers, home_lane (hub, id));
-    if (publisher)
-        take_event (hub, publisher, id, bytes, 0);
-    else
-        drop (DROP_NO_MEMORY, id, bytes.n);
+    /* Without memory for a publisher the event is delivered all the same; a run that it begins is not followed. */
+    take_event (hub, publishers_nameless (&hub->publishers, home_lane (hub, id)), id, bytes, 0);
 }
 
 void downstream_event (struct hub *hub, const struct slice *frames, size_t n)

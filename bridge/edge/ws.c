@@ -309,9 +309,10 @@ void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, str
     buf_init (&text, 0);
     write_request (conn, key, &text);
     buf_put (&text, rest.p, rest.n);
-    if (text.failed)
+    if (text.failed) {
         close (fd);
-    else {
+        conn_gone (conn, CLOSE_INTERNAL);
+    } else {
         self->adopting = conn; /* libwebsockets reads the request and answers it within this call */
         lws_adopt_socket_vhost_readbuf (self->vhost, fd, (char *) text.p, text.n);
         self->adopting = NULL;
