@@ -581,6 +581,21 @@ static void test_frame_after_merged (void **state)
     expect_no_frame (conn);
 }
 
+/* What has merged may be longer as a frame than it was; the limits hold for what it is. */
+static void test_merged_does_not_fit (void **state)
+{
+    (void) state;
+    struct conn *conn = slow_conn ();
+    fx.config->queue_messages = 4;
+    fx.config->queue_bytes = (int64_t) (conn->outq.bytes + conn->merge->size + 7);
+    send_text (conn, "three");
+    assert_int_equal (conn->closing, CLOSE_SLOW_CONSUMER);
+    assert_null (conn->merge);
+    expect_frame (conn, "CLOSE 4008 Slow consumer");
+    expect_no_frame (conn);
+    expect_gauges_right ();
+}
+
 /* What has merged waits until the queue has run empty. */
 static void test_send_merged (void **state)
 {
@@ -659,6 +674,7 @@ int main (void)
         HUB_TEST (test_close_without_memory_for_merged),
         HUB_TEST (test_gone_with_merged),
         HUB_TEST (test_frame_after_merged),
+        HUB_TEST (test_merged_does_not_fit),
         HUB_TEST (test_send_merged),
         HUB_TEST (test_no_memory_for_merged),
         HUB_TEST (test_close_frame_in_full_queue),
