@@ -3,10 +3,10 @@
  *   edge/link.c        on_events
  *   core/downstream.c    downstream_event
  *                          publishers_take     is it in turn? (core/publisher.c)
- *                          take_event           whose is it, is it sound, may it go there?
+ *                          take_event          whose is it, is it sound, may it go there?
  *                            registry_record   offset, history
  *                            deliver           one encoding per form, shared by the user's connections
- *                              conn_send
+ *                              conn_send       or, for a client that reads slowly, conn_merge
  *   edge/ws.c                ws_flush          everything for one socket in one write
  *
  * Commands of the runtime (SEND, CLOSE, KICK) are in core/commands_in.c.
@@ -115,6 +115,11 @@ static void deliver (struct hub *hub, struct user *user, const struct event *eve
         struct conn *conn = LIST_ENTRY (link, struct conn, user_link);
         if (!takes_now (conn))
             continue;
+        if (conn_merges (conn, event)) {
+            conn->cursor = offset;
+            conn_merge (conn, event, offset);
+            continue;
+        }
         struct msg **msg = &by_form[conn->form];
         if (!*msg)
             *msg = encode_event (&hub->scratch, conn->form, event, offset);

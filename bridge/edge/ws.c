@@ -124,10 +124,17 @@ static void set_blocked (struct conn *conn)
     }
 }
 
+/* What waits elsewhere comes to the queue when there is room. */
+static void refill (struct conn *conn)
+{
+    conn_send_merged (conn);
+    session_catch_up (conn);
+}
+
 static void write_queue (struct ws *self, struct conn *conn)
 {
     size_t written = 0;
-    session_catch_up (conn);
+    refill (conn);
     while (conn->outq.n && !lws_partial_buffered (conn->wire)) {
         size_t n = write_front (self, conn);
         if (n == 0) {
@@ -140,7 +147,7 @@ static void write_queue (struct ws *self, struct conn *conn)
             conn_mark_dirty (conn);
             return;
         }
-        session_catch_up (conn);
+        refill (conn);
     }
     if (lws_partial_buffered (conn->wire))
         set_blocked (conn); /* libwebsockets calls on_writable when its buffer is out */
