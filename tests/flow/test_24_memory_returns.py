@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import signal
 
 import pytest
 from harness import wait_until
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.skipif(os.environ.get("AGENTBRIDGE_BUILD") in ("asan", 
 
 USERS = [f"user-{number}" for number in range(100)]
 EVENTS, PAD = 30000, 1000
-OPTIONS = {"history_events": 1000000, "history_bytes": 1 << 28, "history_ttl_s": 5, "queue_messages": 1000000,
+OPTIONS = {"history_events": 1000000, "history_bytes": 1 << 28, "queue_messages": 1000000,
            "queue_bytes": 1 << 28, "max_connections_per_user": 1000}
 
 
@@ -56,6 +57,14 @@ def load(stack, bridge, runtime, publisher):
     return most
 
 
+def set_ttl(bridge, file, seconds):
+    """How long history is kept from now on."""
+    before = len(bridge.logs("RELOADED"))
+    file.write_text(f"history-ttl-s = {seconds}\n")
+    bridge.signal(signal.SIGHUP)
+    wait_until(lambda: len(bridge.logs("RELOADED")) > before, what="the reload")
+
+
 def settle(bridge):
     """Until nothing is left."""
     bridge.wait_total("connections", 0)
@@ -65,16 +74,19 @@ def settle(bridge):
         assert bridge.metric(name) == 0
 
 
-def test_memory_returns(stack, publisher):
+def test_memory_returns(stack, publisher, tmp_path):
     """Twice the same load. Each time most of what it took is given back, and the second time leaves no more behind than the
     first."""
-    runtime = stack.runtime()
-    bridge = stack.bridge(runtime, **{**publisher.options(runtime), **OPTIONS})
+    runtime, file = stack.runtime(), tmp_path / "bridge.cfg"
+    file.touch()
+    bridge = stack.bridge(runtime, config=file, **{**publisher.options(runtime), **OPTIONS})
     publisher.wait_subscribed()
     before, left = resident(bridge), []
     for _ in range(2):
+        set_ttl(bridge, file, 3600)
         most = load(stack, bridge, runtime, publisher)
         assert most - before > EVENTS * PAD
+        set_ttl(bridge, file, 1)
         settle(bridge)
         left.append(wait_until(lambda limit=before + (most - before) / 4: given_back(bridge, limit)))
     assert left[1] <= left[0] * 1.1, (before, left)
