@@ -40,7 +40,7 @@ def test_one_event_is_missing(runtime, stack):
     assert bridge.total("runtime_commands_dropped_total") == 0
     assert [bridge.metric("runtime_commands_total", command=name) for name in ("REPLAY", "EVENT", "LOST")] == [1, 1, 0]
     bridge.wait_log("EVENT_GAP")
-    bridge.wait_log("GAP_REPAIRED")
+    bridge.wait_log("GAP_CLOSED")
     assert not bridge.logs("EVENTS_LOST")
 
 

@@ -24,7 +24,8 @@ def is_end(frame):
 def lost_end(client, run):
     """The next frame is the end that the bridge has made; its offset."""
     frame = client.recv_type("agent_error")
-    assert isinstance(frame.pop("timestamp"), float) and isinstance(frame.pop("error_message"), str)
+    assert isinstance(frame.pop("timestamp"), float)
+    assert all(isinstance(frame.pop(key), str) and key for key in ("error_message", "event_id"))
     offset = frame.pop("_offset")
     assert frame == {"type": "agent_error", "error_code": "RUNTIME_LOST", "user_id": client.user, "run_id": run,
                      "_synthetic": True}
