@@ -3,7 +3,7 @@ import random
 
 import msgpack
 import pytest
-from harness.gaps import counts, drop, emit, event, expect, linked, settled
+from harness.gaps import CALM, counts, drop, emit, event, expect, linked, settled
 
 
 @pytest.fixture(name="runtime")
@@ -83,6 +83,39 @@ def test_answers_of_another_publisher(runtime, bridge, stack):
     settled(runtime)
     assert dropped(bridge) == {"unsolicited": 4}
     close_gap(runtime, bridge, client)
+
+
+def test_answers_from_another_runtime(stack):
+    """Only the runtime that was asked may answer."""
+    first, second = (stack.runtime(sequenced=True, publisher=name, answer_replay=False) for name in ("p1", "p2"))
+    both = {name: f"{first.options[name]},{second.options[name]}" for name in first.options}
+    bridge = stack.bridge(**both, **CALM, replay_timeout_ms=60000)
+    for lane, runtime in enumerate((first, second)):
+        runtime.wait_subscribed()
+        bridge.wait_log("RUNTIME_HELLO", lane=lane)
+    client = stack.connect()
+    open_gap(first, bridge, client)
+    second.send_event("alice", event(99), 3, publisher="p1")
+    second.send_lost(3, 5, publisher="p1")
+    settled(second)
+    assert dropped(bridge) == {"unsolicited": 2}
+    close_gap(first, bridge, client)
+
+
+def test_an_answer_out_of_order(runtime, bridge, stack):
+    """Nothing overtakes: each part waits for those before it, the news of a loss too."""
+    client = stack.connect()
+    open_gap(runtime, bridge, client)
+    runtime.answer(5, 5)
+    runtime.send_lost(4, 4)
+    settled(runtime)
+    client.quiet(runtime)
+    runtime.answer(3, 3)
+    expect(client, [3])
+    client.recv_type("resync")
+    expect(client, [5, 6, 7])
+    assert counts(bridge) == (1, 2, 1)
+    assert dropped(bridge) == {}
 
 
 def test_an_event_with_another_user_in_it(runtime, bridge, stack):

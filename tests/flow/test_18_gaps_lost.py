@@ -182,6 +182,32 @@ def test_the_old_epoch_is_gone(mute, stack):
     again.quiet(mute)
 
 
+def test_a_loss_while_a_client_waits_for_the_runtime(stack):
+    """It has asked for what it missed before the loss and is answered after it: the epoch is gone."""
+    mute = stack.runtime("tcp", sequenced=True, answer_replay=False)
+    wire = stack.wire(mute)
+    bridge = linked(stack, mute, **wire.options, replay_timeout_ms=1000, runtime_wait_ms=60000)
+    client = stack.connect()
+    old, _ = resume_of(client.established)
+    emit(mute, [1])
+    drop(mute, [2])
+    emit(mute, [3])
+    expect(client, [1])
+    mute.wait_questions(1)
+    wire.commands.refuse()
+    wire.commands.reset()
+    bridge.wait_metric("runtime_link_up", 0, link="commands")
+    waiting = stack.client(path=f"/ws?epoch={old}&offset=1").open()
+    new, _ = told(client)
+    expect(client, [3])
+    assert counts(bridge) == (1, 0, 1)
+    wire.commands.accept()
+    waiting.establish()
+    assert waiting.established["data"]["recovery_error"] == "unknown_epoch"
+    assert resume_of(waiting.established)[0] == new
+    waiting.quiet(mute)
+
+
 def test_a_runtime_that_stops_answering(mute, stack):
     """replay-timeout-ms counts from the last event of the answer: what came is delivered, the rest is lost."""
     bridge = linked(stack, mute, replay_timeout_ms=500)

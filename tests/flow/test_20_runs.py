@@ -128,7 +128,7 @@ def test_runs_belong_to_their_user(bridge, runtime, stack):
 def test_ends_without_run_id_are_events(bridge, runtime, stack):
     """Without run_id, or with one that is too long, there is no run: everything is delivered."""
     client = stack.connect()
-    row = [started("x" * 256), completed("x" * 256), *[completed("")] * 2, *[{"type": "agent_completed"}] * 2]
+    row = [started("x" * 256), *[completed("x" * 256), completed(""), {"type": "agent_completed"}] * 2]
     emit(runtime, *row)
     expect(client, *row)
     assert bridge.metric("runs_active") == 0

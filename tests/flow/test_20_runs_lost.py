@@ -128,6 +128,18 @@ def test_a_new_publisher_at_once(stack):
     assert bridge.metric("runs_total", outcome="completed") == bridge.metric("runs_total", outcome="runtime_lost") == 1
 
 
+def test_another_publisher_on_the_same_link(stack):
+    """HELLO under another name is enough: one runtime, one publisher."""
+    runtime = stack.runtime(sequenced=True, publisher="first")
+    bridge = linked(stack, runtime, runtime_lost_s=1)
+    client = stack.connect()
+    runtime.emit("alice", started("r"))
+    client.recv_type("agent_started")
+    runtime.send("HELLO", headers={"publisher": "second", "seq": 0})
+    lost_end(client, "r")
+    assert bridge.metric("runs_total", outcome="runtime_lost") == 1
+
+
 def test_the_same_publisher_comes_back(stack):
     """A link that is cut and comes back in time costs no run. Another runtime that goes later is the clock."""
     runtime = stack.runtime("tcp", sequenced=True, publisher="stays")
