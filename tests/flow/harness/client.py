@@ -168,7 +168,7 @@ class Client:
     def quiet(self, runtime):
         """Nothing is on the way to this client: an event for it alone is the next frame."""
         number = next(_sentinels)
-        runtime.emit(self.user, {"type": "sentinel", "connection_id": self.connection_id, "number": number})
+        runtime.emit_plain(self.user, {"type": "sentinel", "connection_id": self.connection_id, "number": number})
         assert self.recv_type("sentinel")["number"] == number
 
 

@@ -70,7 +70,7 @@ class Runtime(CommandLog):
     """Runs in a thread. `handler(runtime, command)` is called there for every command."""
 
     def __init__(self, commands="tcp://127.0.0.1:*", events="tcp://127.0.0.1:*", answer_hello=True, answer_ping=True,
-                 handler=None, publisher="flow", on_subscription=None):
+                 handler=None, publisher="flow", on_subscription=None, events_socket=zmq.XPUB, events_hwm=0):
         super().__init__()
         self.answer_hello = answer_hello
         self.answer_ping = answer_ping
@@ -82,22 +82,22 @@ class Runtime(CommandLog):
         self._orders = queue.Queue()
         self._context = zmq.Context()
         self._router = self._bound(zmq.ROUTER, commands)
-        self._events = self._bound(zmq.XPUB, events)
+        self._events = self._bound(events_socket, events, events_hwm)
         self._wake_in, self._wake_out = self._wake_pair()
         self._wake_lock = threading.Lock()
         self.commands_endpoint = self._router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self.events_endpoint = self._events.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def _bound(self, kind, endpoint):
+    def _bound(self, kind, endpoint, hwm=0):
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.SNDHWM, hwm)
         socket.setsockopt(zmq.RCVHWM, 0)
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        else:
+        elif kind == zmq.XPUB:
             socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         socket.bind(endpoint)
         return socket
@@ -143,6 +143,10 @@ class Runtime(CommandLog):
         """Publish one event; a dictionary is packed, bytes go as they are."""
         frames = [_bytes(user), _packed(event)]
         self.raw_publish(frames if meta is None else frames + [_packed(meta)])
+
+    def emit_plain(self, user, event):
+        """Publish one event without meta, also when the runtime numbers its events."""
+        self.raw_publish([_bytes(user), _packed(event)])
 
     def raw_publish(self, frames):
         """Publish any frames."""
@@ -205,17 +209,25 @@ class Runtime(CommandLog):
         if command is None:
             self.malformed.append(frames)
             return
-        if command.command == "HELLO" and self.answer_hello:
-            hello = {"protocol": 1, "runtime": "flow-runtime", "publisher": self.publisher, "sdk": "flow/1"}
-            self._reply(command, "HELLO", hello)
-        if command.command == "PING" and self.answer_ping:
-            self._reply(command, "PONG", command.headers)
+        self._react(command)
         self._note(command)
         if self.handler:
             self.handler(self, command)
 
-    def _reply(self, command, name, headers):
-        self._router.send_multipart([command.identity, name.encode(), b"", b"", msgpack.packb(headers), b""])
+    def _react(self, command):
+        if command.command == "HELLO" and self.answer_hello:
+            self._route(command.identity, "HELLO", self._hello())
+        if command.command == "PING" and self.answer_ping:
+            self._route(command.identity, "PONG", self._pong(command))
+
+    def _hello(self):
+        return {"protocol": 1, "runtime": "flow-runtime", "publisher": self.publisher, "sdk": "flow/1"}
+
+    def _pong(self, command):
+        return command.headers
+
+    def _route(self, identity, name, headers, user=b"", body=b""):
+        self._router.send_multipart([identity, name.encode(), b"", user, msgpack.packb(headers), body])
 
 
 def _bytes(text):

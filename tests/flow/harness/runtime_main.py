@@ -1,5 +1,6 @@
 """The runtime as a program of its own, for tests that kill it. Orders come as JSON lines on standard input; what happens
-is told as JSON lines on standard output. Ends with its standard input."""
+is told as JSON lines on standard output. Ends with its standard input. The third argument holds the options of the runtime
+as a JSON object; with `sequenced` in it, it numbers its events."""
 import base64
 import json
 import pathlib
@@ -8,6 +9,7 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness.runtime import Runtime  # noqa: E402  pylint: disable=wrong-import-position
+from harness.sequenced import SequencedRuntime  # noqa: E402  pylint: disable=wrong-import-position
 
 LOCK = threading.Lock()
 
@@ -26,16 +28,26 @@ def tell_command(_, command):
     tell({"command": fields})
 
 
-def main(commands, events):
+def verbs_of(runtime):
+    """{order: what it does with its frames}."""
+    verbs = {"publish": runtime.raw_publish, "route": runtime.raw_send}
+    if isinstance(runtime, SequencedRuntime):
+        verbs.update(emit=lambda frames: runtime.emit(*frames), drop=lambda frames: runtime.drop(*frames))
+    return verbs
+
+
+def main(commands, events, options):
     """Serve until standard input ends."""
-    runtime = Runtime(commands, events, handler=tell_command,
-                      on_subscription=lambda message: tell({"subscription": 1 if message[:1] == b"\1" else -1}))
+    options = json.loads(options)
+    kind = SequencedRuntime if options.pop("sequenced", False) else Runtime
+    runtime = kind(commands, events, handler=tell_command,
+                   on_subscription=lambda message: tell({"subscription": 1 if message[:1] == b"\1" else -1}), **options)
     runtime.start()
+    verbs = verbs_of(runtime)
     tell({"ready": True})
     for line in sys.stdin:
         order = json.loads(line)
-        frames = [base64.b64decode(frame) for frame in order["frames"]]
-        (runtime.raw_publish if order["what"] == "publish" else runtime.raw_send)(frames)
+        verbs[order["what"]]([base64.b64decode(frame) for frame in order["frames"]])
 
 
 if __name__ == "__main__":

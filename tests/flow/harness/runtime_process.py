@@ -1,7 +1,9 @@
 """A runtime in a process of its own, with the same verbs as Runtime."""
 import base64
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -14,10 +16,12 @@ SCRIPT = pathlib.Path(__file__).with_name("runtime_main.py")
 
 class RuntimeProcess(CommandLog):
     """start(), kill() and start() again on the same endpoints. Commands of all lives are in one log; `mark()` and
-    `since` tell the lives apart."""
+    `since` tell the lives apart. `behaviour` are options of the runtime; with `sequenced` it numbers its events, and what it
+    has kept for REPLAY dies with it."""
 
-    def __init__(self, commands, events):
+    def __init__(self, commands, events, **behaviour):
         super().__init__()
+        self.behaviour = behaviour
         self.commands_endpoint = commands
         self.events_endpoint = events
         self.options = {"runtime_commands": ">" + commands, "runtime_events": ">" + events}
@@ -25,12 +29,14 @@ class RuntimeProcess(CommandLog):
         self._ready = threading.Event()
         self._reader = None
 
-    def start(self):
-        """Start the process and wait until its sockets are bound."""
+    def start(self, **changes):
+        """Start the process and wait until its sockets are bound. `changes` to the behaviour stay for later lives."""
+        self.behaviour.update(changes)
         self._ready.clear()
         with self._changed:
             self._subscriptions = 0
-        self.process = subprocess.Popen([sys.executable, "-B", str(SCRIPT), self.commands_endpoint, self.events_endpoint],
+        self.process = subprocess.Popen([sys.executable, "-B", str(SCRIPT), self.commands_endpoint, self.events_endpoint,
+                                         json.dumps(self.behaviour)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
         self._reader.start()
@@ -43,15 +49,35 @@ class RuntimeProcess(CommandLog):
         self.process.wait()
         self._reader.join(scaled(10))
 
+    def pause(self):
+        """SIGSTOP: the process is there, but does nothing. Returns when it has stopped."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def resume(self):
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     def finish(self):
         """End of a test."""
         if self.process and self.process.poll() is None:
             self.kill()
 
     def emit(self, user, event, meta=None):
-        """Publish one event."""
+        """Publish one event; a sequenced runtime numbers it, unless it has meta already."""
         frames = [_bytes(user), _packed(event)]
-        self._order("publish", frames if meta is None else frames + [_packed(meta)])
+        if meta is not None:
+            self._order("publish", frames + [_packed(meta)])
+        else:
+            self._order("emit" if self.behaviour.get("sequenced") else "publish", frames)
+
+    def emit_plain(self, user, event):
+        """Publish one event without meta."""
+        self._order("publish", [_bytes(user), _packed(event)])
+
+    def drop(self, user, event):
+        """One event that a sequenced runtime numbers and keeps, but never publishes."""
+        self._order("drop", [_bytes(user), _packed(event)])
 
     def send(self, name, connection_id="", user_id="", headers=None, body=b""):
         """A command to the bridge."""

@@ -5,9 +5,12 @@ import tempfile
 
 from .bridge import Bridge
 from .client import Client, close_many, connect_many
+from .proxy import Wire
 from .raw import RawClient
+from .resuming import ResumingClient
 from .runtime import Runtime
 from .runtime_process import RuntimeProcess
+from .sequenced import SequencedRuntime
 
 
 def free_port():
@@ -27,6 +30,8 @@ class Stack:
         self._bridges = []
         self._clients = []
         self._raw = []
+        self._wires = []
+        self._resuming = []
 
     # runtimes
 
@@ -42,17 +47,24 @@ class Stack:
         number = len(self._runtimes)
         return tuple(f"ipc://{self.directory()}/{kind}{number}" for kind in ("commands", "events"))
 
-    def runtime(self, transport="ipc", endpoints=None, **options):
-        """A runtime in a thread, started."""
-        runtime = Runtime(*(endpoints or self.endpoints(transport)), **options)
+    def runtime(self, transport="ipc", endpoints=None, sequenced=False, **options):
+        """A runtime in a thread, started; a sequenced one numbers its events."""
+        kind = SequencedRuntime if sequenced else Runtime
+        runtime = kind(*(endpoints or self.endpoints(transport)), **options)
         self._runtimes.append(runtime)
         return runtime.start()
 
-    def runtime_process(self, transport="ipc"):
+    def runtime_process(self, transport="ipc", **behaviour):
         """A runtime in its own process, started."""
-        runtime = RuntimeProcess(*self.endpoints(transport))
+        runtime = RuntimeProcess(*self.endpoints(transport), **behaviour)
         self._runtimes.append(runtime)
         return runtime.start()
+
+    def wire(self, runtime):
+        """Proxies between a bridge and this runtime, which has tcp endpoints."""
+        wire = Wire(runtime)
+        self._wires.append(wire)
+        return wire
 
     # bridges
 
@@ -90,6 +102,12 @@ class Stack:
         """One client for each of these users, in the same order."""
         return connect_many([self.client(user, **options) for user in users])
 
+    def resuming(self, user="alice", *, bridge=None, **options):
+        """A client that comes back after every end; it has seen its first connection_established."""
+        client = ResumingClient(bridge or self._bridges[-1], self.keys.token(user), user, **options)
+        self._resuming.append(client)
+        return client.start()
+
     def raw(self, bridge=None, **options):
         """A TCP connection to the bridge."""
         client = RawClient(bridge or self._bridges[-1], **options)
@@ -111,6 +129,8 @@ class Stack:
         """Tear down; the first fault found is raised after everything is down."""
         for client in self._raw:
             client.close()
+        for client in self._resuming:
+            client.stop()
         close_many(self._clients)
         faults = []
         for part in self._bridges + self._runtimes:
@@ -118,6 +138,8 @@ class Stack:
                 part.finish()
             except AssertionError as fault:
                 faults.append(fault)
+        for wire in self._wires:
+            wire.stop()
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
         if faults:
