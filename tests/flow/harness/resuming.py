@@ -30,7 +30,10 @@ class ResumingClient:
                          "close_timeout": scaled(2)}
         self._changed = threading.Condition()
         self._stopped = False
+        self._wanted = asyncio.Event()  # set while it shall be there
+        self._wanted.set()
         self._socket = None
+        self._there = False
         self._task = None
 
     # life
@@ -59,12 +62,40 @@ class ResumingClient:
                 self._socket.transport.abort()
         LOOP.run(cut())
 
+    def leave(self):
+        """Lose the TCP connection, and stay away until come_back()."""
+        LOOP.run(self._set(self._wanted.clear))
+        self.abort()
+
+    def come_back(self):
+        """After leave()."""
+        LOOP.run(self._set(self._wanted.set))
+
+    def stop_reading(self):
+        """Take nothing from the socket of this connection, until read_on() or its end."""
+        async def stop():
+            if self._socket:
+                self._socket.transport.pause_reading()
+        LOOP.run(stop())
+
+    def read_on(self):
+        """After stop_reading()."""
+        async def read():
+            if self._socket:
+                self._socket.transport.resume_reading()
+        LOOP.run(read())
+
     # what it has seen
 
     @property
     def events(self):
         """The events, in order."""
         return [frame for frame in list(self.log) if frame["type"] not in NOTICES]
+
+    @property
+    def is_there(self):
+        """Has its present connection been established?"""
+        return self._there
 
     @property
     def established(self):
@@ -106,8 +137,12 @@ class ResumingClient:
 
     # in the loop
 
+    async def _set(self, do):
+        do()
+
     async def _live(self):
         while not self._stopped:
+            await self._wanted.wait()
             try:
                 await self._one_connection()
             except (OSError, websockets.WebSocketException, asyncio.TimeoutError):
@@ -122,6 +157,7 @@ class ResumingClient:
                     self._take(json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame))
             finally:
                 with self._changed:
+                    self._there = False
                     self.closes.append((socket.close_code, socket.close_reason))
                     self._changed.notify_all()
 
@@ -131,6 +167,7 @@ class ResumingClient:
     def _take(self, frame):
         with self._changed:
             self.log.append(frame)
+            self._there = self._there or frame["type"] == "connection_established"
             if frame["type"] in ("connection_established", "resync"):
                 self.epoch, self.offset = frame["data"]["resume"]["epoch"], frame["data"]["resume"]["offset"]
             self.offset = frame.get("_offset", self.offset)
