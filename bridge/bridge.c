@@ -155,7 +155,7 @@ static void on_hangup (uv_signal_t *handle, UNUSED int signum)
     if (keys)
         apply (self, next, keys);
     else
-        LOG (RELOAD_FAILED, NULL, KV_SL ("why", buf_slice (&error)));
+        LOG (RELOAD_FAILED, NULL, KV_SL ("why", error.n ? buf_slice (&error) : slice_str ("out of memory")));
     config_destroy (&next);
     buf_fini (&error);
 }
@@ -219,7 +219,9 @@ static bool open_edges (struct bridge *self, struct buf *error)
 struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf *error)
 {
     struct bridge *self = calloc (1, sizeof *self);
-    CHECK (self && uv_loop_init (&self->loop) == 0);
+    if (!self)
+        return NULL;
+    CHECK (uv_loop_init (&self->loop) == 0);
     clock_refresh ();
     hub_init (&self->hub, config);
     self->hub.keys = keys;

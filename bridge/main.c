@@ -37,11 +37,18 @@ static const struct command_row {
 
 /* --- help ---------------------------------------------------------------------------------------------------- */
 
+static int out_of_memory (void)
+{
+    fputs ("agentbridge: out of memory\n", stderr);
+    return 1;
+}
+
 static int print (struct buf *out, FILE *stream)
 {
-    bool ok = !out->failed && fwrite (out->p, 1, out->n, stream) == out->n && fflush (stream) == 0;
+    bool whole = !out->failed;
+    bool ok = whole && fwrite (out->p, 1, out->n, stream) == out->n && fflush (stream) == 0;
     buf_fini (out);
-    return ok ? 0 : 1;
+    return ok ? 0 : whole ? 1 : out_of_memory ();
 }
 
 static int help (void)
@@ -118,12 +125,13 @@ static struct config *load_again (void *arg, struct buf *error)
     return config;
 }
 
-/* Faults of the configuration are for people: plain lines on stderr. */
+/* Faults of the configuration are for people: plain lines on stderr. Without memory there are none. */
 static int fail (struct buf *error)
 {
+    int code = error->n && !error->failed ? 2 : out_of_memory ();
     fwrite (error->p, 1, error->n, stderr);
     buf_fini (error);
-    return 2;
+    return code;
 }
 
 static int serve (struct config **config_p, int argc, char **argv)
@@ -237,9 +245,10 @@ int main (int argc, char **argv)
         return help ();
     struct arguments own = {0, calloc ((size_t) argc + 1, sizeof *argv)};
     struct arguments options = {0, calloc ((size_t) argc + 1, sizeof *argv)};
-    CHECK (own.argv && options.argv);
-    sort_arguments (row, argc - first, argv + first, &own, &options);
-    int code = run (row, &own, &options);
+    bool ok = own.argv && options.argv;
+    if (ok)
+        sort_arguments (row, argc - first, argv + first, &own, &options);
+    int code = ok ? run (row, &own, &options) : out_of_memory ();
     free (own.argv);
     free (options.argv);
     return code;

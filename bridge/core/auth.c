@@ -1,6 +1,8 @@
 #include "core/auth.h"
 #include "core/base64url.h"
 
+#include <errno.h>
+
 #define TOKEN_MAX_BYTES (16 * 1024)
 
 static const char *const token_prefixes[] = {"jwt.", "jwt-auth.", "bearer."};
@@ -71,16 +73,28 @@ static struct slice strip_padding (struct slice text)
     return slice_of (text.p, text.n - (text.p[text.n - 2] == '=' ? 2 : 1));
 }
 
+/* A good token must not be called bad because memory ran out on the way. Not every library tells the two apart, but
+ * each failed allocation leaves its mark in errno. */
+static void excuse (struct jwt_result *result)
+{
+    if (result->error == ERROR_NONE || errno != ENOMEM)
+        return;
+    result->error = ERROR_TOO_MANY_CONNECTIONS;
+    result->check = "memory";
+}
+
 void auth_check_token (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
                        struct slice token, double now)
 {
     size_t n = 0;
     char *unwrapped = NULL;
+    errno = 0;
     /* A compact JWS has dots, base64 has none. What is longer cannot hold a token of allowed size. Base64 of the
      * characters of a JWS never needs those two in which the alphabets differ. */
     if (token.n && token.n <= (TOKEN_MAX_BYTES + 2) / 3 * 4 && !memchr (token.p, '.', token.n))
         unwrapped = base64url_decode (strip_padding (token), &n);
     jwt_verify (result, keys, rules, unwrapped ? slice_of (unwrapped, n) : token, now);
+    excuse (result);
     free (unwrapped);
 }
 

@@ -14,7 +14,7 @@ struct auth_request {
 /* Sources in order: `Authorization: Bearer T` (scheme in any case), then the subprotocol entries `jwt.T`, `jwt-auth.T`,
  * `bearer.T`, then query_token. The first source that is present counts, good or bad. T is the compact JWS itself, or
  * the same in base64 or base64url, padded or not; it is unwrapped at most once. An Authorization header of another
- * scheme is no source. No token: JWT_TOKEN_MISSING. */
+ * scheme is no source. No token: JWT_TOKEN_MISSING. When memory ran out on the way: TOO_MANY_CONNECTIONS. */
 void auth_check (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
                  const struct auth_request *request, double now);
 

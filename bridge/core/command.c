@@ -1,5 +1,7 @@
 #include "core/command.h"
 #include "base/check.h"
+#include "base/log.h"
+#include "base/metrics.h"
 
 static const struct {
     const char *text;
@@ -22,4 +24,22 @@ enum command_name command_from_runtime (struct slice text)
         if (commands[i].to_bridge && slice_is (text, commands[i].text))
             return (enum command_name) i;
     return COMMAND_COUNT;
+}
+
+const char *command_drop_text (unsigned reason)
+{
+    static const char *const labels[] = {
+#define COMMAND_DROP(symbol) [COMMAND_DROP_##symbol] = #symbol,
+#include "tbl/labels.h"
+    };
+    CHECK (reason < COUNT_OF (labels));
+    return labels[reason];
+}
+
+void command_not_sent (const struct command *command, unsigned reason)
+{
+    struct log_ctx ctx = {.conn = command->connection_id, .user = command->user_id};
+    metric_inc (M_COMMANDS_DROPPED, reason);
+    LOG (COMMAND_NOT_SENT, &ctx, KV_S ("command", command_text (command->name)),
+         KV_S ("why", command_drop_text (reason)));
 }

@@ -29,4 +29,10 @@ const char *command_text (enum command_name name);
 /* COMMAND_COUNT when there is no such command that a runtime may send. */
 enum command_name command_from_runtime (struct slice text);
 
+/* The label of why a command was dropped (COMMAND_DROP_...). */
+const char *command_drop_text (unsigned reason);
+
+/* Count and log a command that could not be handed over. */
+void command_not_sent (const struct command *command, unsigned reason);
+
 #endif

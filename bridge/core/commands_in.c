@@ -5,11 +5,6 @@
 #include "core/downstream.h"
 #include "core/encode.h"
 
-static const char *const drop_labels[] = {
-#define COMMAND_DROP(symbol) [COMMAND_DROP_##symbol] = #symbol,
-#include "tbl/labels.h"
-};
-
 #define CARRIED_OUT (-1)
 
 /* The connection that SEND and CLOSE name, if it is the user's. Else NULL, with the reason. */
@@ -27,13 +22,15 @@ static struct conn *find_target (struct hub *hub, const struct command *command,
     return conn;
 }
 
-/* A frame that is sent as it is. */
-static struct msg *encode_frame (const struct command *command, struct slice opcode)
+/* A frame that is sent as it is. A text frame that is not UTF-8 would cost the client its connection (close 1007). */
+static struct msg *encode_frame (const struct command *command, struct slice opcode, int *dropped)
 {
-    if (slice_is (opcode, "binary"))
-        return msg_new (WS_BINARY, command->body);
-    /* A text frame that is not UTF-8 would cost the client its connection (close 1007). */
-    return slice_is (opcode, "text") && utf8_valid (command->body) ? msg_new (WS_TEXT, command->body) : NULL;
+    bool binary = slice_is (opcode, "binary");
+    *dropped = COMMAND_DROP_malformed;
+    if (!binary && (!slice_is (opcode, "text") || !utf8_valid (command->body)))
+        return NULL;
+    *dropped = COMMAND_DROP_no_memory;
+    return msg_new (binary ? WS_BINARY : WS_TEXT, command->body);
 }
 
 /* One event for this connection. */
@@ -44,9 +41,11 @@ static struct msg *encode_narrowed (struct hub *hub, const struct conn *conn, co
     enum drop_reason fault = event_parse (&event, command->body, command->user_id);
     bool foreign =
         fault == DROP_NONE && event.connection_id.n && !slice_eq (event.connection_id, command->connection_id);
-    if (fault == DROP_ISOLATION || foreign)
-        *dropped = COMMAND_DROP_isolation;
-    return fault == DROP_NONE && !foreign ? encode_event (&hub->scratch, conn->form, &event, 0) : NULL;
+    *dropped = fault == DROP_ISOLATION || foreign ? COMMAND_DROP_isolation : COMMAND_DROP_malformed;
+    if (fault != DROP_NONE || foreign)
+        return NULL;
+    *dropped = COMMAND_DROP_no_memory;
+    return encode_event (&hub->scratch, conn->form, &event, 0);
 }
 
 static int do_send (struct hub *hub, const struct command *command)
@@ -58,12 +57,14 @@ static int do_send (struct hub *hub, const struct command *command)
         return dropped;
     if (command->body.n > (size_t) hub->config->max_event_bytes)
         return COMMAND_DROP_malformed;
-    dropped = COMMAND_DROP_malformed;
     struct msg *msg = mp_map_get_str (command->headers, "opcode", &opcode)
-                          ? encode_frame (command, opcode)
+                          ? encode_frame (command, opcode, &dropped)
                           : encode_narrowed (hub, conn, command, &dropped);
-    if (!msg)
+    if (!msg) {
+        if (dropped == COMMAND_DROP_no_memory)
+            conn_close (conn, CLOSE_INTERNAL); /* it must not believe that it has everything */
         return dropped;
+    }
     conn_send (conn, msg);
     msg_unref (&msg);
     return CARRIED_OUT;
@@ -252,7 +253,8 @@ static void report (int dropped, int lane, const struct command *command)
         metric_inc (M_ISOLATION_VIOLATIONS, 0);
         LOG (ISOLATION_VIOLATION, &ctx, KV_S ("by", name), KV_I ("lane", lane));
     } else
-        LOG (COMMAND_DROPPED, &ctx, KV_S ("command", name), KV_S ("reason", drop_labels[dropped]), KV_I ("lane", lane));
+        LOG (COMMAND_DROPPED, &ctx, KV_S ("command", name), KV_S ("reason", command_drop_text ((unsigned) dropped)),
+             KV_I ("lane", lane));
 }
 
 void downstream_command (struct hub *hub, int lane, const struct slice *frames, size_t n)

@@ -80,6 +80,7 @@ void conn_destroy (struct conn **self_p)
         free (LIST_ENTRY (link, struct early_frame, link));
     free_partial (self);
     outq_fini (&self->outq);
+    merge_destroy (&self->merge);
     if (self->user) {
         self->user->refs--;
         registry_user_release (&self->hub->registry, self->user);
@@ -152,18 +153,33 @@ static void count_close (struct conn *self)
          KV_D ("seconds", life), KV_U ("messages", self->seq));
 }
 
-/* The last frame. Without memory for it the socket is cut. */
+/* What has merged becomes a frame like any other. */
+static enum outq_result seal (struct conn *self, size_t max_frames, size_t max_bytes)
+{
+    if (!self->merge)
+        return OUTQ_OK;
+    struct msg *msg = merge_encode (self->merge, &self->hub->scratch, self->form);
+    merge_destroy (&self->merge);
+    enum outq_result result = msg ? outq_push (&self->outq, msg, max_frames, max_bytes) : OUTQ_NO_MEMORY;
+    msg_unref (&msg);
+    return result;
+}
+
+/* The last frame. Without memory for it, or for what comes before it, the socket is cut. */
 static void queue_close_frame (struct conn *self)
 {
     struct close_frame frame = conn_close_frame (self);
     char payload[2 + sizeof frame.text] = {(char) (frame.code >> 8), (char) frame.code};
     memcpy (payload + 2, frame.text, frame.n);
-    if (reasons[self->closing].frame != FRAME_AFTER)
+    if (reasons[self->closing].frame != FRAME_AFTER) {
         outq_fini (&self->outq);
+        merge_destroy (&self->merge);
+    }
     if (reasons[self->closing].frame == FRAME_NEVER)
         return;
+    bool whole = seal (self, SIZE_MAX, SIZE_MAX) == OUTQ_OK;
     struct msg *msg = msg_new (WS_CLOSE, slice_of (payload, 2u + frame.n));
-    self->kill = !msg || outq_push (&self->outq, msg, SIZE_MAX, SIZE_MAX) != OUTQ_OK;
+    self->kill = !whole || !msg || outq_push (&self->outq, msg, SIZE_MAX, SIZE_MAX) != OUTQ_OK;
     msg_unref (&msg);
 }
 
@@ -191,7 +207,8 @@ void conn_close_with (struct conn *self, enum close_reason reason, uint16_t code
         self->close_frame->n =
             (uint8_t) (text.n < sizeof self->close_frame->text ? text.n : sizeof self->close_frame->text);
         slice_copy (self->close_frame->text, slice_of (text.p, self->close_frame->n));
-    }
+    } else if (reason == CLOSE_RUNTIME_CLOSE)
+        reason = CLOSE_INTERNAL; /* 1000 could say the opposite of what the runtime wanted to say */
     conn_close (self, reason);
 }
 
@@ -213,21 +230,39 @@ void conn_mark_dirty (struct conn *self)
         list_append (&self->hub->dirty, &self->work_link);
 }
 
-static bool queue (struct conn *self, struct msg *msg, size_t max_frames, size_t max_bytes)
+static size_t waiting_frames (const struct conn *self)
 {
-    if (conn_is_ending (self))
-        return false;
-    enum outq_result result = outq_push (&self->outq, msg, max_frames, max_bytes);
+    return self->outq.n + (self->merge != NULL);
+}
+
+static size_t waiting_bytes (const struct conn *self)
+{
+    return self->outq.bytes + (self->merge ? self->merge->size : 0);
+}
+
+/* Without room, or memory, the connection ends. */
+static bool conclude (struct conn *self, enum outq_result result)
+{
     if (result == OUTQ_OK) {
         conn_mark_dirty (self);
         return true;
     }
     if (result == OUTQ_FULL) {
         struct log_ctx ctx = conn_log (self);
-        LOG (OUTQ_FULL, &ctx, KV_U ("frames", self->outq.n), KV_U ("bytes", self->outq.bytes));
+        LOG (OUTQ_FULL, &ctx, KV_U ("frames", waiting_frames (self)), KV_U ("bytes", waiting_bytes (self)));
     }
     conn_close (self, result == OUTQ_FULL ? CLOSE_SLOW_CONSUMER : CLOSE_INTERNAL);
     return false;
+}
+
+static bool queue (struct conn *self, struct msg *msg, size_t max_frames, size_t max_bytes)
+{
+    if (conn_is_ending (self))
+        return false;
+    enum outq_result result = seal (self, max_frames, max_bytes);
+    if (result == OUTQ_OK)
+        result = outq_push (&self->outq, msg, max_frames, max_bytes);
+    return conclude (self, result);
 }
 
 bool conn_send (struct conn *self, struct msg *msg)
@@ -239,6 +274,60 @@ bool conn_send (struct conn *self, struct msg *msg)
 bool conn_send_replay (struct conn *self, struct msg *msg)
 {
     return queue (self, msg, SIZE_MAX, SIZE_MAX);
+}
+
+bool conn_merges (const struct conn *self, const struct event *event)
+{
+    const struct config *config = self->hub->config;
+    bool slow =
+        self->outq.n > (size_t) config->queue_messages / 2 || self->outq.bytes > (size_t) config->queue_bytes / 2;
+    return slow && self->form != FORM_RAW && merge_suits (event);
+}
+
+/* Is what waits within the limits? */
+static enum outq_result fits (const struct conn *self)
+{
+    const struct config *config = self->hub->config;
+    bool full =
+        waiting_frames (self) > (size_t) config->queue_messages || waiting_bytes (self) > (size_t) config->queue_bytes;
+    return full ? OUTQ_FULL : OUTQ_OK;
+}
+
+/* Put an event behind the queue, where others can go into it. */
+static enum outq_result begin_merge (struct conn *self, const struct event *event, uint64_t offset)
+{
+    const struct config *config = self->hub->config;
+    enum outq_result result = seal (self, (size_t) config->queue_messages, (size_t) config->queue_bytes);
+    if (result != OUTQ_OK)
+        return result;
+    self->merge = merge_new (event, offset);
+    return self->merge ? fits (self) : OUTQ_NO_MEMORY;
+}
+
+static enum outq_result go_on_merging (struct conn *self, const struct event *event, uint64_t offset)
+{
+    if (merge_add (self->merge, event, offset))
+        return fits (self);
+    merge_destroy (&self->merge);
+    return OUTQ_NO_MEMORY;
+}
+
+void conn_merge (struct conn *self, const struct event *event, uint64_t offset)
+{
+    size_t limit = (size_t) self->hub->config->max_event_bytes;
+    if (conn_is_ending (self))
+        return;
+    if (self->merge && merge_takes (self->merge, event, limit)) {
+        if (conclude (self, go_on_merging (self, event, offset)))
+            metric_inc (M_EVENTS_COALESCED, 0);
+    } else if (conclude (self, begin_merge (self, event, offset)))
+        metric_inc (M_EVENTS_DELIVERED, event->type);
+}
+
+void conn_send_merged (struct conn *self)
+{
+    if (self->merge && self->outq.n == 0)
+        conclude (self, seal (self, SIZE_MAX, SIZE_MAX));
 }
 
 bool conn_is_live (const struct conn *self)

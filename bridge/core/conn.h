@@ -10,6 +10,7 @@
 #include "base/wheel.h"
 #include "core/errors.h"
 #include "core/ident.h"
+#include "core/merge.h"
 #include "core/outq.h"
 #include "core/subprotocol.h"
 
@@ -59,6 +60,7 @@ struct conn {
     struct timer timer;
     void *wire; /* the edge's; NULL before the upgrade and after the socket has gone */
     struct outq outq;
+    struct merge *merge; /* owned; comes behind the queue. NULL unless the client is slow, and when it is ending */
 
     /* What CONNECT tells the runtime, and what is checked again on refresh. */
     char *connect_headers; /* owned msgpack pairs without the map's head; see session.c */
@@ -127,6 +129,16 @@ bool conn_send (struct conn *self, struct msg *msg);
 
 /* The same for a replayed frame, of any size: the replay pauses at half of the queue by itself (session_catch_up). */
 bool conn_send_replay (struct conn *self, struct msg *msg);
+
+/* Shall this event wait unencoded, because the client is slow and its neighbours can go into it? */
+bool conn_merges (const struct conn *self, const struct event *event);
+
+/* Put such an event at the end of the queue, or into the one that waits there. Counts it as delivered or as coalesced.
+ * Fails as conn_send does. */
+void conn_merge (struct conn *self, const struct event *event, uint64_t offset);
+
+/* When the queue has run empty: put on it what has merged. */
+void conn_send_merged (struct conn *self);
 
 /* Have the edge look at it in this pulse. */
 void conn_mark_dirty (struct conn *self);

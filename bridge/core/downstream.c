@@ -3,10 +3,10 @@
  *   edge/link.c        on_events
  *   core/downstream.c    downstream_event
  *                          publishers_take     is it in turn? (core/publisher.c)
- *                          take_event           whose is it, is it sound, may it go there?
+ *                          take_event          whose is it, is it sound, may it go there?
  *                            registry_record   offset, history
  *                            deliver           one encoding per form, shared by the user's connections
- *                              conn_send
+ *                              conn_send       or, for a client that reads slowly, conn_merge
  *   edge/ws.c                ws_flush          everything for one socket in one write
  *
  * Commands of the runtime (SEND, CLOSE, KICK) are in core/commands_in.c.
@@ -90,8 +90,10 @@ static enum drop_reason deliver_narrowed (struct hub *hub, struct publisher *pub
     if (runs_is_second_end (&conn->user->runs, event))
         return DROP_SECOND_END;
     struct msg *msg = encode_event (&hub->scratch, conn->form, event, 0);
-    if (!msg)
+    if (!msg) {
+        conn_close (conn, CLOSE_INTERNAL); /* it must not believe that it has everything */
         return DROP_NO_MEMORY;
+    }
     if (conn_send (conn, msg))
         metric_inc (M_EVENTS_DELIVERED, event->type);
     msg_unref (&msg);
@@ -113,6 +115,11 @@ static void deliver (struct hub *hub, struct user *user, const struct event *eve
         struct conn *conn = LIST_ENTRY (link, struct conn, user_link);
         if (!takes_now (conn))
             continue;
+        if (conn_merges (conn, event)) {
+            conn->cursor = offset;
+            conn_merge (conn, event, offset);
+            continue;
+        }
         struct msg **msg = &by_form[conn->form];
         if (!*msg)
             *msg = encode_event (&hub->scratch, conn->form, event, offset);
@@ -182,11 +189,8 @@ static int home_lane (const struct hub *hub, struct slice id)
 
 static void take_unnumbered (struct hub *hub, struct slice id, struct slice bytes)
 {
-    struct publisher *publisher = publishers_nameless (&hub->publishers, home_lane (hub, id));
-    if (publisher)
-        take_event (hub, publisher, id, bytes, 0);
-    else
-        drop (DROP_NO_MEMORY, id, bytes.n);
+    /* Without memory for a publisher the event is delivered all the same; a run that it begins is not followed. */
+    take_event (hub, publishers_nameless (&hub->publishers, home_lane (hub, id)), id, bytes, 0);
 }
 
 void downstream_event (struct hub *hub, const struct slice *frames, size_t n)

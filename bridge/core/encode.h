@@ -9,4 +9,8 @@
  * `scratch` is overwritten. */
 NODISCARD struct msg *encode_event (struct buf *scratch, enum form form, const struct event *event, uint64_t offset);
 
+/* The same with `delta` in the place of the event's own. Not for FORM_RAW. */
+NODISCARD struct msg *encode_merged (struct buf *scratch, enum form form, const struct event *event, uint64_t offset,
+                                     struct slice delta);
+
 #endif

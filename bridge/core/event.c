@@ -140,6 +140,12 @@ static double seconds_of (const struct found *found)
     }
 }
 
+static bool odd_delta (const struct found *found)
+{
+    enum mp_kind kind = found->value[FIELD_delta].kind;
+    return found->seen[FIELD_delta] && kind != MP_STR && kind != MP_NIL;
+}
+
 static void fill (struct event *self, struct slice bytes, const struct found *found)
 {
     *self = (struct event){
@@ -154,6 +160,7 @@ static void fill (struct event *self, struct slice bytes, const struct found *fo
         .delta = text_of (found, FIELD_delta),
         .timestamp = seconds_of (found),
         .has_delta = found->seen[FIELD_delta] && found->value[FIELD_delta].kind == MP_STR,
+        .odd_delta = odd_delta (found),
         .has_reserved = found->reserved,
     };
     self->type = event_type_of (self->type_name);

@@ -34,6 +34,7 @@ struct event {
     struct slice delta; /* string `delta`; has_delta tells an empty one from none */
     double timestamp;   /* Unix seconds; 0 when absent or no number */
     bool has_delta;
+    bool odd_delta;    /* `delta` is there, neither string nor nil */
     bool has_reserved; /* top-level keys that begin with `_` */
     bool synthetic;    /* made by the bridge, whose keys with `_` stay */
 };

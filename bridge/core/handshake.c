@@ -186,6 +186,12 @@ bool handshake_user_is_full (const struct hub *hub, const struct user *user)
     return user->n_conns >= (uint32_t) hub->config->max_connections_per_user;
 }
 
+static enum error_code memory_is_out (const char **check)
+{
+    *check = "memory";
+    return ERROR_TOO_MANY_CONNECTIONS;
+}
+
 static enum error_code authenticate (struct conn *conn, const struct request *request, struct slice subprotocols,
                                      struct slice remote, const char **check)
 {
@@ -196,15 +202,15 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     buf_init (&query, 0);
     find_token (conn, request, subprotocols, &query, &where);
     auth_check (&result, conn->hub->keys, &rules, &where, clock_wall ());
-    enum error_code error = result.error;
     *check = result.check;
+    enum error_code error = query.failed ? memory_is_out (check) : result.error;
     session_set_expiry (conn, result.expires);
     struct user *user = error == ERROR_NONE ? registry_user (&conn->hub->registry, slice_str (result.user)) : NULL;
     if (user && handshake_user_is_full (conn->hub, user))
         error = ERROR_USER_CONNECTION_LIMIT;
     if (error == ERROR_NONE &&
         (!keep_connect_headers (conn, request, remote, result.claims) || !bind_user (conn, request, result.user)))
-        error = ERROR_TOO_MANY_CONNECTIONS; /* memory is out */
+        error = memory_is_out (check);
     jwt_result_fini (&result);
     buf_fini (&query);
     return error;
@@ -223,6 +229,8 @@ static enum error_code admit (struct conn *conn, const struct request *request, 
     enum error_code error;
     if (hub->draining)
         error = ERROR_DRAINING;
+    else if (subprotocols.failed) /* neither the form nor the token is known */
+        error = memory_is_out (check);
     else if (map_size (&hub->registry.conns) > (size_t) hub->config->max_connections)
         error = ERROR_TOO_MANY_CONNECTIONS;
     else if (!origin_allowed (hub->config, request))

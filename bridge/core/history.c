@@ -86,10 +86,12 @@ static struct history_entry *new_entry (const struct event *event, uint64_t offs
 bool history_append (struct history *self, const struct history_limits *limits, const struct event *event,
                      uint64_t offset, int64_t now)
 {
-    struct history_entry *entry = limits->events ? new_entry (event, offset, now) : NULL;
-    if (!entry || cost (entry) > limits->bytes || !make_slot (self)) {
+    bool fits = limits->events && sizeof (struct history_entry) + event->bytes.n + sizeof (void *) <= limits->bytes;
+    struct history_entry *entry = fits ? new_entry (event, offset, now) : NULL;
+    if (!entry || !make_slot (self)) {
         free (entry);
-        history_clear (self, EVICTION_bytes);
+        history_clear (self, fits ? EVICTION_memory : EVICTION_bytes);
+        metric_add (M_HISTORY_EVICTED, EVICTION_memory, fits); /* the event itself, which never was there */
         self->lost = offset;
         return false;
     }

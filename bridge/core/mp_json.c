@@ -16,8 +16,11 @@ struct writer {
     struct buf *out;
     struct slice in;
     size_t pos;
-    unsigned depth; /* containers that are open */
-    unsigned keys;  /* keys within keys that are open */
+    unsigned depth;            /* containers that are open */
+    unsigned keys;             /* keys within keys that are open */
+    const struct slice *delta; /* of an event, instead of its own; NULL: its own */
+    bool replaced;             /* `delta` has been written */
+    bool own;                  /* the event is the bridge's: keys with `_` stay */
 };
 
 static void write_value (struct writer *self);
@@ -423,11 +426,25 @@ static uint32_t open_event (struct writer *self)
     return 0;
 }
 
-/* Is a key of the bridge's own next? */
-static bool reserved_next (struct writer *self)
+/* What becomes of a top-level pair of an event. */
+enum fate {
+    KEPT,
+    LEFT_OUT, /* a key of the bridge's own, or a second `delta` */
+    REPLACED
+};
+
+static enum fate fate_of_next (struct writer *self)
 {
     struct mp_token key;
-    return peek (self, &key) && key.kind == MP_STR && key.bytes.n && key.bytes.p[0] == '_';
+    if (!peek (self, &key) || key.kind != MP_STR || key.bytes.n == 0)
+        return KEPT;
+    if (key.bytes.p[0] == '_')
+        return self->own ? KEPT : LEFT_OUT;
+    if (!self->delta || !slice_is (key.bytes, "delta"))
+        return KEPT;
+    enum fate fate = self->replaced ? LEFT_OUT : REPLACED;
+    self->replaced = true;
+    return fate;
 }
 
 static void skip_pair (struct writer *self)
@@ -436,19 +453,29 @@ static void skip_pair (struct writer *self)
     next_raw (self);
 }
 
-void mp_json_write_event (struct buf *out, struct slice event, uint64_t offset)
+/* The next pair with the other delta. */
+static void replace_pair (struct writer *self, bool first)
 {
-    struct writer self = {.out = out, .in = event};
-    uint32_t count = open_event (&self);
+    skip_pair (self);
+    buf_puts (self->out, first ? "\"delta\":" : ",\"delta\":");
+    json_write_string (self->out, *self->delta);
+}
+
+static void write_event (struct writer *self, uint64_t offset)
+{
+    struct buf *out = self->out;
+    uint32_t count = open_event (self);
     bool first = true;
     buf_putc (out, '{');
     for (uint32_t i = 0; i < count && !out->failed; i++) {
-        if (reserved_next (&self)) {
-            skip_pair (&self);
-        } else {
-            write_pair (&self, first);
-            first = false;
-        }
+        enum fate fate = fate_of_next (self);
+        if (fate == KEPT)
+            write_pair (self, first);
+        else if (fate == REPLACED)
+            replace_pair (self, first);
+        else
+            skip_pair (self);
+        first &= fate == LEFT_OUT;
     }
     if (offset) {
         buf_puts (out, first ? "\"_offset\":" : ",\"_offset\":");
@@ -457,45 +484,84 @@ void mp_json_write_event (struct buf *out, struct slice event, uint64_t offset)
     buf_putc (out, '}');
 }
 
+void mp_json_write_event (struct buf *out, struct slice event, uint64_t offset)
+{
+    struct writer self = {.out = out, .in = event};
+    write_event (&self, offset);
+}
+
+void mp_json_write_merged (struct buf *out, struct slice event, uint64_t offset, struct slice delta)
+{
+    struct writer self = {.out = out, .in = event, .delta = &delta};
+    write_event (&self, offset);
+}
+
+void mp_json_write_own (struct buf *out, struct slice event, uint64_t offset)
+{
+    struct writer self = {.out = out, .in = event, .own = true};
+    write_event (&self, offset);
+}
+
 /* How many pairs an event keeps; leaves `self` where it was. */
 static uint32_t count_kept (const struct writer *self, uint32_t count)
 {
     struct writer ahead = *self;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count && !ahead.out->failed; i++) {
-        kept += !reserved_next (&ahead);
+        kept += fate_of_next (&ahead) != LEFT_OUT;
         skip_pair (&ahead);
     }
     return kept;
 }
 
-static void copy_kept (struct writer *self, uint32_t count)
+static void copy_kept (struct writer *self, uint32_t count, msgpack_packer *packer)
 {
     for (uint32_t i = 0; i < count && !self->out->failed; i++) {
         size_t start = self->pos;
-        bool keep = !reserved_next (self);
+        enum fate fate = fate_of_next (self);
         skip_pair (self);
-        if (keep)
+        if (fate == KEPT)
             buf_put (self->out, self->in.p + start, self->pos - start);
+        if (fate == REPLACED) {
+            mp_put_cstr (packer, "delta");
+            mp_put_str (packer, *self->delta);
+        }
+    }
+}
+
+static void pack_event (struct writer *self, uint64_t offset)
+{
+    msgpack_packer packer;
+    uint32_t count = open_event (self);
+    if (self->out->failed)
+        return;
+    uint32_t kept = count_kept (self, count);
+    mp_writer_init (&packer, self->out);
+    mp_put_map (&packer, kept + (offset != 0));
+    if (kept == count && !self->delta)
+        buf_put (self->out, self->in.p + self->pos, self->in.n - self->pos);
+    else
+        copy_kept (self, count, &packer);
+    if (offset) {
+        mp_put_cstr (&packer, "_offset");
+        mp_put_uint (&packer, offset);
     }
 }
 
 void mp_write_event (struct buf *out, struct slice event, uint64_t offset)
 {
-    msgpack_packer packer;
     struct writer self = {.out = out, .in = event};
-    uint32_t count = open_event (&self);
-    if (out->failed)
-        return;
-    uint32_t kept = count_kept (&self, count);
-    mp_writer_init (&packer, out);
-    mp_put_map (&packer, kept + (offset != 0));
-    if (kept == count)
-        buf_put (out, event.p + self.pos, event.n - self.pos);
-    else
-        copy_kept (&self, count);
-    if (offset) {
-        mp_put_cstr (&packer, "_offset");
-        mp_put_uint (&packer, offset);
-    }
+    pack_event (&self, offset);
+}
+
+void mp_write_merged (struct buf *out, struct slice event, uint64_t offset, struct slice delta)
+{
+    struct writer self = {.out = out, .in = event, .delta = &delta};
+    pack_event (&self, offset);
+}
+
+void mp_write_own (struct buf *out, struct slice event, uint64_t offset)
+{
+    struct writer self = {.out = out, .in = event, .own = true};
+    pack_event (&self, offset);
 }

@@ -25,6 +25,15 @@ void mp_json_write_event (struct buf *out, struct slice event, uint64_t offset);
 /* The MessagePack form of the same: keys with `_` left out, `_offset` added. */
 void mp_write_event (struct buf *out, struct slice event, uint64_t offset);
 
+/* Both with `delta` as the value of the top-level key `delta`. An event that has the key more than once gets it once,
+ * one that has none gets none. */
+void mp_json_write_merged (struct buf *out, struct slice event, uint64_t offset, struct slice delta);
+void mp_write_merged (struct buf *out, struct slice event, uint64_t offset, struct slice delta);
+
+/* Both for an event that the bridge has made: its keys with `_` stay. */
+void mp_json_write_own (struct buf *out, struct slice event, uint64_t offset);
+void mp_write_own (struct buf *out, struct slice event, uint64_t offset);
+
 /* Append a JSON string with quotes; what is not UTF-8 becomes U+FFFD. */
 void json_write_string (struct buf *out, struct slice text);
 

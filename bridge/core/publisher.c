@@ -419,12 +419,13 @@ static bool restarted (struct publisher *self, uint64_t seq)
     return true;
 }
 
+/* The answer to HELLO may have overtaken events that we have subscribed to; and some count from 0. */
 static void note_first (struct publisher *self, uint64_t seq)
 {
     if (self->begun)
         return;
-    if (seq == 0)
-        self->next = 0; /* some count from 0 */
+    if (seq < self->next)
+        self->next = seq;
     if (self->guessing)
         self->guess_end = seq > 0 ? seq - 1 : 0;
     self->guessing = false;

@@ -165,7 +165,7 @@ static void forget_end (struct runs *self, struct slice id);
 static void begin (struct runs *self, struct user *user, struct publisher *publisher, const struct event *event,
                    int64_t now)
 {
-    if (event->run_id.n > RUN_ID_MAX)
+    if (event->run_id.n > RUN_ID_MAX || !publisher)
         return;
     if (self->n >= RUNS_MAX)
         give_up (self, longest_silent (self));
@@ -249,8 +249,10 @@ static void note_progress (struct runs *self, struct run *run, struct publisher 
     metric_observe (M_RUN_EVENT_GAP, seconds_between (run->last_event, now));
     if (event->tool_name.n || event->execution_id.n)
         note_tool (run, event);
-    list_remove (&run->publisher_link); /* it may have come to another one */
-    list_append (&publisher->runs, &run->publisher_link);
+    if (publisher) { /* it may have come to another one */
+        list_remove (&run->publisher_link);
+        list_append (&publisher->runs, &run->publisher_link);
+    }
     touch (self, run, event, now);
 }
 

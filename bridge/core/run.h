@@ -61,7 +61,8 @@ void runs_fini (struct runs *self);
 /* Is the event the end of a run that has ended before? */
 bool runs_is_second_end (const struct runs *self, const struct event *event);
 
-/* Take an event of `user`, whose runs these are, into account; `publisher` sent it. */
+/* Take an event of `user`, whose runs these are, into account; `publisher` sent it (NULL when memory is out
+ * for that one, or when it is the bridge's own). */
 void runs_note (struct runs *self, struct user *user, struct publisher *publisher, const struct event *event,
                 int64_t now);
 

@@ -30,11 +30,16 @@ void session_refuse (struct conn *conn, enum error_code code)
 
 /* --- telling the runtime ------------------------------------------------------------------------------------- */
 
+/* `headers` have no bytes when memory was out for them. */
 static bool send_to_lane (struct conn *conn, int lane, enum command_name name, struct slice headers)
 {
     struct hub *hub = conn->hub;
     struct command command = {
         .name = name, .connection_id = slice_str (conn->id), .user_id = user_id (conn->user), .headers = headers};
+    if (headers.n == 0) {
+        command_not_sent (&command, COMMAND_DROP_no_memory);
+        return false;
+    }
     return hub->runtime.send (hub->runtime.self, lane, &command);
 }
 
@@ -48,7 +53,7 @@ static bool announce (struct conn *conn, int lane, bool resumed)
     buf_put (out, conn->connect_headers, conn->connect_headers_n);
     mp_put_cstr (&packer, "resumed");
     mp_put_bool (&packer, resumed);
-    if (out->failed || !send_to_lane (conn, lane, COMMAND_CONNECT, buf_slice (out)))
+    if (!send_to_lane (conn, lane, COMMAND_CONNECT, out->failed ? slice_str (NULL) : buf_slice (out)))
         return false;
     conn->lane = lane;
     return true;
@@ -70,8 +75,8 @@ void session_ended (struct conn *conn)
     mp_put_str (&packer, slice_of (frame.text, frame.n));
     mp_put_cstr (&packer, "remaining");
     mp_put_uint (&packer, conn->user->n_conns - 1);
-    if (!out->failed)
-        (void) send_to_lane (conn, conn->lane, COMMAND_DISCONNECT, buf_slice (out)); /* the link counts what fails */
+    struct slice headers = out->failed ? slice_str (NULL) : buf_slice (out);
+    (void) send_to_lane (conn, conn->lane, COMMAND_DISCONNECT, headers); /* counted when it fails */
 }
 
 /* --- welcome ------------------------------------------------------------------------------------------------- */

@@ -82,7 +82,9 @@ static void refresh_token (struct conn *conn, const struct client_msg *msg)
         session_set_expiry (conn, result.expires);
         metric_inc (M_CLIENT_MESSAGES, CLIENT_RESULT_answered);
         notice_token_refreshed (conn);
-    } else
+    } else if (result.error == ERROR_TOO_MANY_CONNECTIONS) /* memory is out: the token may be good */
+        conn_close (conn, CLOSE_INTERNAL);
+    else
         refuse (conn, CLIENT_ERROR_TOKEN_REFUSED, CLIENT_RESULT_invalid, msg->message_id);
     jwt_result_fini (&result);
 }

@@ -37,7 +37,10 @@ static void on_metrics (UNUSED struct admin *self, struct http_conn *http, UNUSE
     struct buf body;
     buf_init (&body, 0);
     metrics_write (&body);
-    http_respond (http, 200, "", "text/plain; version=0.0.4; charset=utf-8", buf_slice (&body));
+    if (body.failed)
+        http_respond_error (http, 503, "", "out of memory");
+    else
+        http_respond (http, 200, "", "text/plain; version=0.0.4; charset=utf-8", buf_slice (&body));
     buf_fini (&body);
 }
 

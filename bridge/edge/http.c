@@ -169,9 +169,10 @@ void http_respond (struct http_conn *self, int status, const char *headers, cons
     buf_put (&self->out, body.p, body.n);
     self->state = WRITING;
     self->gone_fn = NULL;
-    if (self->out.failed)
+    if (self->out.failed) {
+        LOG (NO_MEMORY, NULL, KV_S ("for", "answer"), KV_S ("remote", self->remote));
         drop (self);
-    else
+    } else
         write_out (self);
 }
 
@@ -195,8 +196,10 @@ int http_detach (struct http_conn *self, struct buf *rest)
 {
     int fd = self->fd;
     buf_put (rest, self->in.p + self->head_n, self->in.n - self->head_n);
+    if (rest->failed)
+        close (fd);
     forget (self);
-    return fd;
+    return rest->failed ? -1 : fd;
 }
 
 void http_on_gone (struct http_conn *self, void (*fn) (void *arg), void *arg)
@@ -246,6 +249,7 @@ static void read_head (struct http_conn *self)
     size_t limit = (size_t) self->server->hub->config->max_header_bytes;
     size_t room = limit > self->in.n ? limit - self->in.n : 1;
     if (!buf_reserve (&self->in, room < 4096 ? room : 4096)) {
+        LOG (NO_MEMORY, NULL, KV_S ("for", "request"), KV_S ("remote", self->remote));
         drop (self);
         return;
     }
@@ -289,10 +293,13 @@ static void note_peer (struct http_conn *self, const struct sockaddr_storage *pe
 
 static void add_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
 {
-    struct http_conn *self = server->n_conns < MAX_PENDING ? calloc (1, sizeof *self) : NULL;
+    bool room = server->n_conns < MAX_PENDING;
+    struct http_conn *self = room ? calloc (1, sizeof *self) : NULL;
     if (!self || uv_poll_init (server->loop, &self->poll, fd) != 0) {
         LOG (ACCEPT_FAILED, NULL, KV_S ("listener", server->name),
-             KV_S ("why", self ? "poll" : "too many open requests"));
+             KV_S ("why", self   ? "poll"
+                          : room ? "out of memory"
+                                 : "too many open requests"));
         free (self);
         close (fd);
         return;

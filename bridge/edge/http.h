@@ -38,9 +38,9 @@ void http_respond_error (struct http_conn *conn, int status, const char *headers
 /* Answer with the JSON document that `write` appends; it returns the status. */
 void http_respond_document (struct http_conn *conn, int (*write) (const struct hub *hub, struct buf *out));
 
-/* Take over: the socket (owned by the caller then) and the bytes behind the head, appended to `rest`. Ends the life of
- * `conn`. */
-int http_detach (struct http_conn *conn, struct buf *rest);
+/* Take over: the socket (owned by the caller then) and the bytes behind the head, appended to `rest`. -1 when memory
+ * is out; the socket is closed then. Ends the life of `conn` either way. */
+NODISCARD int http_detach (struct http_conn *conn, struct buf *rest);
 
 /* Tell `fn` when the peer goes away before the answer. */
 void http_on_gone (struct http_conn *conn, void (*fn) (void *arg), void *arg);

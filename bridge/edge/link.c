@@ -48,43 +48,63 @@ struct link {
 
 /* --- up: commands to the runtime ----------------------------------------------------------------------------- */
 
-static bool send_frame (struct port *port, struct slice bytes, int flags)
+#define SENT (-1)
+
+static void close_frames (zmq_msg_t *frames, int n)
 {
-    zmq_msg_t frame;
-    if (zmq_msg_init_size (&frame, bytes.n) != 0)
-        return false;
-    slice_copy (zmq_msg_data (&frame), bytes);
-    if (zmq_msg_send (&frame, port->zmq, flags | ZMQ_DONTWAIT) >= 0)
-        return true;
-    zmq_msg_close (&frame);
-    return false;
+    while (n > 0)
+        zmq_msg_close (&frames[--n]);
 }
 
-static bool send_frames (struct port *port, const struct command *command)
+/* All of them before the first is sent: a message must not break off for want of memory. */
+static bool make_frames (zmq_msg_t frames[COMMAND_FRAMES], const struct command *command)
 {
-    const struct slice frames[COMMAND_FRAMES] = {slice_str (command_text (command->name)), command->connection_id,
-                                                 command->user_id, command->headers, command->body};
-    for (int i = 0; i < COMMAND_FRAMES; i++)
-        if (!send_frame (port, frames[i], i < COMMAND_FRAMES - 1 ? ZMQ_SNDMORE : 0))
-            return false; /* only the first can be refused: the rest belongs to the same message */
+    const struct slice bytes[COMMAND_FRAMES] = {slice_str (command_text (command->name)), command->connection_id,
+                                                command->user_id, command->headers, command->body};
+    for (int i = 0; i < COMMAND_FRAMES; i++) {
+        if (zmq_msg_init_size (&frames[i], bytes[i].n) != 0) {
+            close_frames (frames, i);
+            return false;
+        }
+        slice_copy (zmq_msg_data (&frames[i]), bytes[i]);
+    }
     return true;
+}
+
+/* SENT, or why not. */
+static int send_frames (struct port *port, const struct command *command)
+{
+    zmq_msg_t frames[COMMAND_FRAMES];
+    if (!make_frames (frames, command))
+        return COMMAND_DROP_no_memory;
+    for (int i = 0; i < COMMAND_FRAMES; i++) {
+        int more = i < COMMAND_FRAMES - 1 ? ZMQ_SNDMORE : 0;
+        if (zmq_msg_send (&frames[i], port->zmq, more | ZMQ_DONTWAIT) < 0) {
+            close_frames (frames, COMMAND_FRAMES); /* only the first can be refused: none has gone */
+            return COMMAND_DROP_backpressure;
+        }
+    }
+    return SENT;
+}
+
+static int try_send (struct port *port, const struct command *command)
+{
+    if (!port || !port->up)
+        return COMMAND_DROP_link_down;
+    port->touched = true;
+    return send_frames (port, command);
 }
 
 static bool link_send (void *arg, int lane, const struct command *command)
 {
     struct link *self = arg;
     struct port *port = lane >= 0 && lane < self->n_lanes ? &self->lanes[lane] : NULL;
-    bool up = port && port->up;
-    if (up)
-        port->touched = true;
-    if (up && send_frames (port, command)) {
+    int dropped = try_send (port, command);
+    if (dropped == SENT) {
         metric_inc (M_RUNTIME_COMMANDS, command->name);
         return true;
     }
-    struct log_ctx ctx = {.conn = command->connection_id, .user = command->user_id};
-    metric_inc (M_COMMANDS_DROPPED, up ? COMMAND_DROP_backpressure : COMMAND_DROP_link_down);
-    LOG (COMMAND_NOT_SENT, &ctx, KV_S ("command", command_text (command->name)),
-         KV_S ("why", up ? "backpressure" : "link down"));
+    command_not_sent (command, (unsigned) dropped);
     return false;
 }
 

@@ -26,7 +26,10 @@ static void hand_over (struct public *self, struct conn *conn, struct http_conn 
     struct buf rest;
     buf_init (&rest, 0);
     int fd = http_detach (http, &rest);
-    ws_adopt (self->ws, conn, fd, key, buf_slice (&rest));
+    if (fd < 0)
+        conn_gone (conn, CLOSE_INTERNAL);
+    else
+        ws_adopt (self->ws, conn, fd, key, buf_slice (&rest));
     buf_fini (&rest);
 }
 

@@ -124,10 +124,17 @@ static void set_blocked (struct conn *conn)
     }
 }
 
+/* What waits elsewhere comes to the queue when there is room. */
+static void refill (struct conn *conn)
+{
+    conn_send_merged (conn);
+    session_catch_up (conn);
+}
+
 static void write_queue (struct ws *self, struct conn *conn)
 {
     size_t written = 0;
-    session_catch_up (conn);
+    refill (conn);
     while (conn->outq.n && !lws_partial_buffered (conn->wire)) {
         size_t n = write_front (self, conn);
         if (n == 0) {
@@ -140,7 +147,7 @@ static void write_queue (struct ws *self, struct conn *conn)
             conn_mark_dirty (conn);
             return;
         }
-        session_catch_up (conn);
+        refill (conn);
     }
     if (lws_partial_buffered (conn->wire))
         set_blocked (conn); /* libwebsockets calls on_writable when its buffer is out */
@@ -302,9 +309,10 @@ void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, str
     buf_init (&text, 0);
     write_request (conn, key, &text);
     buf_put (&text, rest.p, rest.n);
-    if (text.failed)
+    if (text.failed) {
         close (fd);
-    else {
+        conn_gone (conn, CLOSE_INTERNAL);
+    } else {
         self->adopting = conn; /* libwebsockets reads the request and answers it within this call */
         lws_adopt_socket_vhost_readbuf (self->vhost, fd, (char *) text.p, text.n);
         self->adopting = NULL;

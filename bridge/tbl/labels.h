@@ -32,6 +32,7 @@ EVICTION (events)
 EVICTION (bytes)
 EVICTION (age)
 EVICTION (total)             /* all users together */
+EVICTION (memory)            /* there was none for a new event; the user's older ones go with it */
 
 /* What became of a client's wish to resume. */
 RESUME (recovered)

@@ -1,4 +1,5 @@
 """Fixtures of the flow tests: real bridge, real ZeroMQ runtime, real WebSocket clients."""
+import os
 import sys
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 sys.dont_write_bytecode = True
 
 from harness import Keys, Stack  # noqa: E402  pylint: disable=wrong-import-position
+from harness.no_memory import NoMemory, World  # noqa: E402  pylint: disable=wrong-import-position
 
 
 @pytest.fixture(scope="session", name="keys")
@@ -32,3 +34,19 @@ def runtime_fixture(stack):
 def bridge_fixture(stack, runtime):
     """A bridge with default limits, linked with `runtime`."""
     return stack.bridge(runtime)
+
+
+@pytest.fixture(name="no_memory")
+def no_memory_fixture():
+    """An allocator that fails when it is told to."""
+    if os.environ.get("AGENTBRIDGE_BUILD") == "tsan":
+        pytest.skip("the thread sanitizer bears no other allocator before its own")
+    no_memory = NoMemory()
+    yield no_memory
+    no_memory.close()
+
+
+@pytest.fixture(name="world")
+def world_fixture(stack, no_memory):
+    """A bridge with it, its runtime and two clients."""
+    return World(stack, no_memory)

@@ -136,7 +136,8 @@ class Agent:
         self._pace = pace
         self._handlers = {"HELLO": self._on_hello, "PING": self._on_ping, "PONG": self._on_pong,
                           "CONNECT": self._on_connect, "MESSAGE": self._on_message,
-                          "DISCONNECT": self._on_disconnect, "REPLAY": self._on_replay}
+                          "DISCONNECT": self._on_disconnect, "ABANDONED": self._on_abandoned,
+                          "REPLAY": self._on_replay}
 
     async def serve(self):
         while True:
@@ -170,10 +171,10 @@ class Agent:
     async def _on_hello(self, peer, _connection_id, _user_id, headers, _body):
         log(f"HELLO of bridge {headers.get('bridge')!r}, protocol {headers.get('protocol')!r}")
         await self._send(peer, b"HELLO", {"protocol": 1, "runtime": AGENT_NAME, "publisher": self.publisher.name,
-                                          "sdk": f"demo-agent/{VERSION}"})
+                                          "seq": self.publisher.seq, "sdk": f"demo-agent/{VERSION}"})
 
     async def _on_ping(self, peer, _connection_id, _user_id, headers, _body):
-        await self._send(peer, b"PONG", {"t": headers.get("t")})
+        await self._send(peer, b"PONG", {"t": headers.get("t"), "seq": self.publisher.seq})
 
     async def _on_pong(self, *_):
         pass
@@ -183,6 +184,12 @@ class Agent:
 
     async def _on_disconnect(self, _peer, connection_id, user_id, headers, _body):
         log(f"DISCONNECT {connection_id!r} user {user_id!r} code {headers.get('code')!r}")
+
+    async def _on_abandoned(self, _peer, _connection_id, user_id, headers, _body):
+        """Nobody has read these runs for a while: stop paying for them."""
+        for run in list(self.runs.values()):
+            if run.user_id == user_id and run.run_id in headers.get("runs", []):
+                run.cancel()
 
     async def _on_message(self, _peer, connection_id, user_id, headers, body):
         message = json.loads(body) if headers.get("opcode", "text") == "text" else msgpack.unpackb(body)

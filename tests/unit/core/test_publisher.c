@@ -606,6 +606,18 @@ static void test_events_around_hello (void **state)
     expect_flowing (7);
 }
 
+/* HELLO has overtaken them. */
+static void test_events_behind_hello (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 5);
+    take_all (4, 6);
+    expect ("4 5 6 ");
+    assert_int_equal (take_of ("p", 4), PUBLISHER_REPEAT);
+    expect_flowing (7);
+}
+
 static void test_hello_does_not_come (void **state)
 {
     (void) state;
@@ -837,6 +849,7 @@ int main (void)
         TEST (test_late_join_without_seq_or_answer),
         TEST (test_event_before_hello),
         TEST (test_events_around_hello),
+        TEST (test_events_behind_hello),
         TEST (test_hello_does_not_come),
         TEST (test_hello_without_publisher),
         TEST (test_counts_from_zero),
