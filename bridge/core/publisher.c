@@ -309,11 +309,21 @@ static void begin_at (struct publisher *self, uint64_t first)
     self->stage = PUBLISHER_FLOWING;
 }
 
-/* No HELLO has told of it: the first event that was seen is the first one. */
+/* Where a publisher begins that only its events have told of. When each lane has had one, another name is a restart
+ * whose HELLO is late, and has begun under our eyes; unless it is one that was forgotten. */
+static uint64_t first_unheralded (const struct publishers *self, uint64_t seen)
+{
+    bool successor = seen > 1 && !self->forgot;
+    for (int lane = 0; successor && lane < self->runtime->lanes (self->runtime->self); lane++)
+        successor = self->peers[lane].known;
+    return successor ? 1 : seen;
+}
+
+/* No HELLO has told of it. */
 static void settle_unknown (struct publisher *self)
 {
     const struct held *held = first_held (self);
-    begin_at (self, held ? held->first : 1);
+    begin_at (self, held ? first_unheralded (self->owner, held->first) : 1);
     advance (self);
 }
 
@@ -362,6 +372,7 @@ static void forget_oldest (struct publishers *self)
             self->peers[lane].publisher = NULL;
     free_publisher (oldest);
     self->n--;
+    self->forgot = true;
 }
 
 static struct publisher *add (struct publishers *self, struct slice name)
@@ -398,7 +409,7 @@ static struct publisher *find_or_add (struct publishers *self, struct slice name
     if (!publisher && (publisher = add (self, name))) {
         int64_t deadline = hello_deadline (self);
         publisher->stage = deadline ? PUBLISHER_SETTLING : PUBLISHER_FLOWING;
-        publisher->next = seq;
+        publisher->next = first_unheralded (self, seq);
         if (deadline)
             wheel_set (self->wheel, &publisher->timer, deadline);
     }
@@ -552,7 +563,7 @@ void publishers_hello (struct publishers *self, int lane, struct slice name, con
     if (fresh || publisher->stage == PUBLISHER_SETTLING)
         settle (publisher, seq, peer->known, peer->hello_wall);
     else {
-        publisher->returned = true;
+        publisher->returned = !seq || *seq + 1 < publisher->next; /* else it goes on with its count */
         publisher->known = higher (publisher->known, seq ? *seq : 0);
     }
     publisher->lane = lane;

@@ -49,7 +49,7 @@ struct publisher {
     } stage;
     bool begun;      /* something was delivered */
     bool introduced; /* by HELLO */
-    bool returned;   /* by another HELLO since its last event */
+    bool returned;   /* by another HELLO since its last event, and its count may have begun anew */
     bool guessing; /* HELLO did not tell where the count stood: what came before the first event may be older than we */
 
     uint64_t next;    /* number of the next event in turn */
@@ -84,6 +84,7 @@ struct publishers {
     const struct runtime_port *runtime;
     struct list all; /* named ones, the last one heard first */
     uint32_t n;
+    bool forgot;          /* one of them, since there were too many */
     struct list departed; /* nameless ones whose runtime was replaced, until their runs have ended */
     struct lane_peer peers[LANES_MAX];
     struct publisher *homeless; /* owned; events without meta of users without a lane */

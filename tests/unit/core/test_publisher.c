@@ -232,9 +232,9 @@ static void test_publishers_are_apart (void **state)
     introduce ();
     take (1);
     take (3);
-    assert_int_equal (take_of ("q", 7), PUBLISHER_TAKEN); /* nobody has introduced it: it begins with what is seen */
-    assert_int_equal (take_of ("q", 8), PUBLISHER_TAKEN);
-    expect ("1 ?2-2 7@q 8@q ");
+    assert_int_equal (take_of ("q", 1), PUBLISHER_TAKEN);
+    assert_int_equal (take_of ("q", 2), PUBLISHER_TAKEN);
+    expect ("1 ?2-2 1@q 2@q ");
     answer_all (2, 2);
     expect ("2 3 ");
 }
@@ -668,6 +668,58 @@ static void test_restart (void **state)
     expect ("lost 2 3@q ");
 }
 
+static enum publisher_result answer_of_q (uint64_t seq)
+{
+    return publishers_answer (&all, slice_str ("q"), seq, slice_str ("alice"), text_of (seq));
+}
+
+/* Its HELLO takes longer than it is waited for. */
+static void test_restart_with_a_late_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    assert_int_equal (take_of ("q", 2), PUBLISHER_TAKEN);
+    expect ("");
+    time_out ("q");
+    expect ("?1-1 ");
+    assert_int_equal (answer_of_q (1), PUBLISHER_TAKEN);
+    hello_at (0, "q", 2);
+    expect ("1@q 2@q ");
+    expect_counts (1, 1);
+}
+
+/* Its events come before the command link is back, or while that seems to be there still. */
+static void test_restart_before_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    takes_questions = false;
+    assert_int_equal (take_of ("q", 2), PUBLISHER_TAKEN);
+    expect ("");
+    takes_questions = true;
+    publishers_lane_up (&all, 0);
+    expect ("?1-1 ");
+    hello_at (0, "q", 2);
+    assert_int_equal (answer_of_q (1), PUBLISHER_TAKEN);
+    expect ("1@q 2@q ");
+}
+
+/* Where one lane has not told of its publisher yet, a name that nobody has told may be that one, and old. */
+static void test_unheralded_at_a_new_lane (void **state)
+{
+    (void) state;
+    lanes = 2;
+    introduce ();
+    assert_int_equal (take_of ("q", 7), PUBLISHER_TAKEN);
+    expect ("7@q ");
+    hello_at (1, "q", 7);
+    assert_int_equal (take_of ("r", 3), PUBLISHER_TAKEN);
+    expect ("lost 2 3@r ");
+}
+
 /* The same one again after a cut: HELLO tells what was missed. */
 static void test_return (void **state)
 {
@@ -679,6 +731,23 @@ static void test_return (void **state)
     hello_at (0, "p", 3);
     time_out ("p");
     expect ("1 ?2-3 ");
+}
+
+/* Its HELLO goes on with the count: the first event that comes late, after its repair, is a repeat, no new beginning.
+ */
+static void test_return_before_the_first_event (void **state)
+{
+    (void) state;
+    introduce ();
+    hello_at (0, "p", 2);
+    time_out ("p");
+    answer_all (1, 2);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 2);
+    assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
+    expect ("?1-2 1 2 ");
+    expect_flowing (3);
 }
 
 /* It should have taken a new name. */
@@ -795,6 +864,11 @@ static void test_many_publishers (void **state)
     assert_int_equal (all.n, PUBLISHERS_MAX);
     assert_int_equal (take_of ("p0", 1), PUBLISHER_REPEAT);
     assert_int_equal (take_of ("p1", 1), PUBLISHER_TAKEN); /* forgotten */
+    buf_reset (&happened);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 0);
+    assert_int_equal (take_of ("p2", 2), PUBLISHER_TAKEN);
+    expect ("2@p2 "); /* so is this one: it goes on where it is, and does not begin again */
 }
 
 /* What the one that is forgotten has held back is not lost with it. */
@@ -854,7 +928,11 @@ int main (void)
         TEST (test_hello_without_publisher),
         TEST (test_counts_from_zero),
         TEST (test_restart),
+        TEST (test_restart_with_a_late_hello),
+        TEST (test_restart_before_hello),
+        TEST (test_unheralded_at_a_new_lane),
         TEST (test_return),
+        TEST (test_return_before_the_first_event),
         TEST (test_restart_under_the_old_name),
         TEST (test_gone_and_back),
         TEST (test_replaced),
