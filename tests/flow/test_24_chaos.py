@@ -221,7 +221,7 @@ class Faults:
         self._note(f"    no longer {text}")
 
     def _note(self, text):
-        self.log.append(f"{time.monotonic():.3f} {time.monotonic() - self._began:7.3f} {text}")
+        self.log.append(f"{time.time():.3f} {time.monotonic():.3f} {time.monotonic() - self._began:7.3f} {text}")
 
 
 def quiet(world):
@@ -242,7 +242,14 @@ def quiet(world):
         return all(client.marked == number for client in world.clients)
     wait_until(marked, 60, "the last events", poll=0.1)
     oracle = Oracle(world.runtime.journal(), world.runtime.killed)
-    wait_until(lambda: not any(Reading(oracle, client).open_runs() for client in world.clients), 20, "ends of runs", 0.5)
+
+    def has_open(client):
+        return Reading(oracle, client).open_runs()
+    try:
+        wait_until(lambda: not any(map(has_open, world.clients)), 20, poll=0.5)
+    except AssertionError:
+        client = next(filter(has_open, world.clients))
+        raise Violation(client, len(client.entries), f"the runs {has_open(client)} have not ended") from None
 
 
 def check_bridges(world):
@@ -272,6 +279,12 @@ def check_empty(world):
         world.bridge.wait_total(name, 0, timeout=20)
 
 
+def links_log(world):
+    """What the bridges have said of links and publishers, by wall clock."""
+    ids = ("LISTENING", "LINK_UP", "LINK_DOWN", "RUNTIME_HELLO", "PUBLISHER_NEW", "EVENT_GAP", "GAP_CLOSED", "EVENTS_LOST")
+    return [str(line) for bridge in world.bridges for line in bridge.lines if line.get("id") in ids]
+
+
 def test_chaos(stack, tmp_path):
     """Every kind of fault, with the death of bridges in the first two thirds."""
     chance = random.Random(SEED)
@@ -291,4 +304,4 @@ def test_chaos(stack, tmp_path):
         print(rss_anon(world.bridge))
     except AssertionError as fault:
         wrong = story(fault) if isinstance(fault, Violation) else ""
-        raise AssertionError("\n".join([str(fault), f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", *faults.log, wrong])) from fault
+        raise AssertionError("\n".join([str(fault), f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", *faults.log, *links_log(world), wrong])) from fault

@@ -45,7 +45,7 @@ class Generator:
 
     def __init__(self, runtime, users, rate, seed):
         self._runtime = runtime
-        self._chance = random.Random(seed)
+        self._chance = random.Random(f"{seed} {runtime.publisher}")
         self._users = users
         self._rate = rate
         self._started = 0
@@ -54,11 +54,11 @@ class Generator:
         self._finished = False
 
     def run(self):
-        """Until the runs are finished: as many events as the time that has passed is worth, a stop not counted."""
+        """Until the runs are finished; time in which the process was stopped is not made up for."""
         while not self._finished:
             time.sleep(TICK)
             with self._lock:
-                for _ in range(max(1, round(self._rate * TICK))):
+                for _ in range(0 if self._finished else round(self._rate * TICK)):
                     self._step()
 
     def finish(self):
@@ -75,9 +75,10 @@ class Generator:
         with self._lock:
             run = self._new_run(user)
             self._open[user].append(run)
-            self._emit(user, next(run))
+            start = next(run)
+            self._emit(user, start)
             for _ in range(BURST):
-                self._emit(user, {"type": "stream_chunk", "delta": "", "pad": BURST_PAD})
+                self._emit(user, {**start, "type": "stream_chunk", "delta": "", "pad": BURST_PAD})
 
     def mark(self, number):
         """One event for each user that tells where everybody is."""

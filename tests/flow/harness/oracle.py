@@ -76,7 +76,7 @@ class Reading:
         if frame["type"] in ("connection_established", "resync"):
             self._read_resume(at, frame)
         elif frame["type"] not in NOTICES:
-            self._check(frame["user_id"] == self.client.user, "an event of another user")
+            self._check(frame.get("user_id") == self.client.user, f"an event of another user: {frame}")
             self._check(frame["_offset"] > self._offset, f"offset {frame['_offset']} after {self._offset}")
             self._offset = frame["_offset"]
             if "_synthetic" in frame:
