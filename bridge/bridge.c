@@ -8,10 +8,13 @@
 #include "edge/public.h"
 #include "version.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 #include <uv.h>
 
+#define TRIM_BYTES   (1 << 20) /* less is not worth the while */
+#define CONN_BYTES   4096      /* about, with what libwebsockets holds */
 #define EXPIRE_EVERY (1 * S_NS)
 
 struct bridge {
@@ -30,6 +33,7 @@ struct bridge {
     uv_idle_t busy; /* active while the pulse has more to do, so that the loop does not wait */
     uv_signal_t signals[3];
     struct timer expire;
+    double held_most;   /* bytes that clients took, at most, since memory was last given back */
     struct timer watch; /* over runs */
     bool leaving;       /* a signal asked for the drain: end when it is done */
     struct config *(*load_fn) (void *arg, struct buf *error);
@@ -64,11 +68,32 @@ static void on_tick (uv_timer_t *handle)
     wheel_advance (&self->hub.wheel, clock_now ());
 }
 
+/* About what clients take in memory. */
+static double held_bytes (const struct bridge *self)
+{
+    return metric_get (M_HISTORY_BYTES, 0) + metric_get (M_QUEUE_BYTES, 0) +
+           (double) map_size (&self->hub.registry.conns) * CONN_BYTES;
+}
+
+/* glibc keeps what was freed between pieces that are in use, which after a storm is nearly all. Give it back whenever a
+ * quarter has gone: that takes time for what is given back, so rarely, and not while there is work. */
+static void trim (struct bridge *self)
+{
+    double held = held_bytes (self);
+    self->held_most = held > self->held_most ? held : self->held_most;
+    if (self->held_most - held < TRIM_BYTES || held > self->held_most * 3 / 4 ||
+        uv_is_active ((uv_handle_t *) &self->busy))
+        return;
+    self->held_most = held;
+    malloc_trim (0);
+}
+
 static void on_expire (struct timer *timer)
 {
     struct bridge *self = CONTAINER_OF (timer, struct bridge, expire);
     struct history_limits limits = hub_history_limits (&self->hub);
     registry_expire (&self->hub.registry, &limits, clock_now ());
+    trim (self);
     wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
 }
 

@@ -184,23 +184,23 @@ static int answered (enum publisher_result result)
     return dropped[result];
 }
 
-static int do_event (struct hub *hub, const struct command *command)
+static int do_event (struct hub *hub, int lane, const struct command *command)
 {
     struct slice publisher = text_header (command, "publisher");
     uint64_t seq;
     if (!publisher.n || !mp_map_get_uint (command->headers, "seq", &seq) || !ident_is_user (command->user_id))
         return COMMAND_DROP_malformed;
-    return answered (publishers_answer (&hub->publishers, publisher, seq, command->user_id, command->body));
+    return answered (publishers_answer (&hub->publishers, lane, publisher, seq, command->user_id, command->body));
 }
 
-static int do_lost (struct hub *hub, const struct command *command)
+static int do_lost (struct hub *hub, int lane, const struct command *command)
 {
     struct slice publisher = text_header (command, "publisher");
     uint64_t from, to;
     if (!publisher.n || !mp_map_get_uint (command->headers, "from", &from) ||
         !mp_map_get_uint (command->headers, "to", &to) || from > to || to > PUBLISHER_SEQ_MAX)
         return COMMAND_DROP_malformed;
-    return answered (publishers_lost (&hub->publishers, publisher, from, to));
+    return answered (publishers_lost (&hub->publishers, lane, publisher, from, to));
 }
 
 static int carry_out (struct hub *hub, int lane, const struct command *command)
@@ -219,9 +219,9 @@ static int carry_out (struct hub *hub, int lane, const struct command *command)
     case COMMAND_KICK:
         return do_kick (hub, command);
     case COMMAND_EVENT:
-        return do_event (hub, command);
+        return do_event (hub, lane, command);
     case COMMAND_LOST:
-        return do_lost (hub, command);
+        return do_lost (hub, lane, command);
     default:
         return COMMAND_DROP_unknown_command;
     }

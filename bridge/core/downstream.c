@@ -178,44 +178,6 @@ static void take_event (struct hub *hub, struct publisher *publisher, struct sli
         metric_inc (M_RESERVED_KEYS, 0);
 }
 
-/* The lane whose runtime sends this user's events without meta. */
-static int home_lane (const struct hub *hub, struct slice id)
-{
-    if (hub->runtime.lanes (hub->runtime.self) == 1)
-        return 0;
-    const struct user *user = registry_user (&hub->registry, id);
-    return user ? user->lane : LANE_NONE;
-}
-
-static void take_unnumbered (struct hub *hub, struct slice id, struct slice bytes)
-{
-    /* Without memory for a publisher the event is delivered all the same; a run that it begins is not followed. */
-    take_event (hub, publishers_nameless (&hub->publishers, home_lane (hub, id)), id, bytes, 0);
-}
-
-void downstream_event (struct hub *hub, const struct slice *frames, size_t n)
-{
-    struct meta meta = {.seq = 0};
-    if ((n != 2 && n != 3) || (n == 3 && !read_meta (frames[2], &meta))) {
-        drop (DROP_BAD_FRAMES, n ? frames[0] : slice_str (NULL), n > 1 ? frames[1].n : 0);
-        return;
-    }
-    if (meta.publisher.n == 0) {
-        take_unnumbered (hub, frames[0], frames[1]);
-        return;
-    }
-    /* A bad one takes its number all the same. */
-    struct slice user = frames[0].n <= USER_ID_MAX ? frames[0] : slice_str (NULL);
-    enum publisher_result result = publishers_take (&hub->publishers, meta.publisher, meta.seq, user, frames[1]);
-    if (result != PUBLISHER_TAKEN)
-        drop (result == PUBLISHER_REPEAT ? DROP_REPEAT : DROP_NO_MEMORY, user, frames[1].n);
-}
-
-bool downstream_own (struct hub *hub, struct user *user, const struct event *event)
-{
-    return deliver_kept (hub, NULL, user_id (user), event) == DROP_NONE;
-}
-
 /* --- what the publishers ask for (core/publisher.h) ---------------------------------------------------------- */
 
 static void port_deliver (void *self, struct publisher *publisher, struct slice user, struct slice event,
@@ -249,6 +211,49 @@ static void port_lost (void *self, struct slice publisher, uint64_t count, const
     LOG (EVENTS_LOST, NULL, KV_SL ("publisher", publisher), KV_U ("events", count), KV_S ("why", why));
     hub->registry.losses++;
     session_resync_all (hub);
+}
+
+/* --- events ------------------------------------------------------------------------------------------------- */
+
+/* The lane whose runtime sends this user's events without meta. */
+static int home_lane (const struct hub *hub, struct slice id)
+{
+    if (hub->runtime.lanes (hub->runtime.self) == 1)
+        return 0;
+    const struct user *user = registry_user (&hub->registry, id);
+    return user ? user->lane : LANE_NONE;
+}
+
+static void take_unnumbered (struct hub *hub, struct slice id, struct slice bytes)
+{
+    /* Without memory for a publisher the event is delivered all the same; a run that it begins is not followed. */
+    take_event (hub, publishers_nameless (&hub->publishers, home_lane (hub, id)), id, bytes, 0);
+}
+
+void downstream_event (struct hub *hub, const struct slice *frames, size_t n)
+{
+    struct meta meta = {.seq = 0};
+    if ((n != 2 && n != 3) || (n == 3 && !read_meta (frames[2], &meta))) {
+        drop (DROP_BAD_FRAMES, n ? frames[0] : slice_str (NULL), n > 1 ? frames[1].n : 0);
+        return;
+    }
+    if (meta.publisher.n == 0) {
+        take_unnumbered (hub, frames[0], frames[1]);
+        return;
+    }
+    /* A bad one takes its number all the same. */
+    struct slice user = frames[0].n <= USER_ID_MAX ? frames[0] : slice_str (NULL);
+    enum publisher_result result = publishers_take (&hub->publishers, meta.publisher, meta.seq, user, frames[1]);
+    if (result == PUBLISHER_TAKEN)
+        return;
+    drop (result == PUBLISHER_REPEAT ? DROP_REPEAT : DROP_NO_MEMORY, user, frames[1].n);
+    if (result == PUBLISHER_NO_MEMORY)
+        port_lost (hub, meta.publisher, 1, "out of memory");
+}
+
+bool downstream_own (struct hub *hub, struct user *user, const struct event *event)
+{
+    return deliver_kept (hub, NULL, user_id (user), event) == DROP_NONE;
 }
 
 struct publisher_port downstream_port (struct hub *hub)

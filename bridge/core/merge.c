@@ -27,7 +27,7 @@ static struct slice moved (struct slice part, const struct event *event, const s
     return part.n ? slice_of (copy->p + (part.p - event->bytes.p), part.n) : part;
 }
 
-/* What a client looks at to tell whose the text is. */
+/* What is asked of the last event, as it stands in the copy. */
 static void keep (struct merge *self, const struct event *event, uint64_t offset)
 {
     self->event = (struct event){.bytes = buf_slice (&self->bytes),

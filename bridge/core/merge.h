@@ -9,7 +9,7 @@
 struct merge {
     struct event event; /* the last one; its slices lie in `bytes` */
     uint64_t offset;    /* of the last one */
-    size_t size;        /* bytes held */
+    size_t size;        /* bytes that wait, as counted in the gauge */
     struct buf bytes;   /* the last one as the runtime sent it */
     struct buf text;    /* the deltas of all */
 };

@@ -428,21 +428,21 @@ static uint32_t open_event (struct writer *self)
 
 /* What becomes of a top-level pair of an event. */
 enum fate {
-    KEPT,
-    LEFT_OUT, /* a key of the bridge's own, or a second `delta` */
-    REPLACED
+    PAIR_KEPT,
+    PAIR_LEFT_OUT, /* a key of the bridge's own, or a second `delta` */
+    PAIR_REPLACED
 };
 
 static enum fate fate_of_next (struct writer *self)
 {
     struct mp_token key;
     if (!peek (self, &key) || key.kind != MP_STR || key.bytes.n == 0)
-        return KEPT;
+        return PAIR_KEPT;
     if (key.bytes.p[0] == '_')
-        return self->own ? KEPT : LEFT_OUT;
+        return self->own ? PAIR_KEPT : PAIR_LEFT_OUT;
     if (!self->delta || !slice_is (key.bytes, "delta"))
-        return KEPT;
-    enum fate fate = self->replaced ? LEFT_OUT : REPLACED;
+        return PAIR_KEPT;
+    enum fate fate = self->replaced ? PAIR_LEFT_OUT : PAIR_REPLACED;
     self->replaced = true;
     return fate;
 }
@@ -469,13 +469,13 @@ static void write_event (struct writer *self, uint64_t offset)
     buf_putc (out, '{');
     for (uint32_t i = 0; i < count && !out->failed; i++) {
         enum fate fate = fate_of_next (self);
-        if (fate == KEPT)
+        if (fate == PAIR_KEPT)
             write_pair (self, first);
-        else if (fate == REPLACED)
+        else if (fate == PAIR_REPLACED)
             replace_pair (self, first);
         else
             skip_pair (self);
-        first &= fate == LEFT_OUT;
+        first &= fate == PAIR_LEFT_OUT;
     }
     if (offset) {
         buf_puts (out, first ? "\"_offset\":" : ",\"_offset\":");
@@ -508,7 +508,7 @@ static uint32_t count_kept (const struct writer *self, uint32_t count)
     struct writer ahead = *self;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count && !ahead.out->failed; i++) {
-        kept += fate_of_next (&ahead) != LEFT_OUT;
+        kept += fate_of_next (&ahead) != PAIR_LEFT_OUT;
         skip_pair (&ahead);
     }
     return kept;
@@ -520,9 +520,9 @@ static void copy_kept (struct writer *self, uint32_t count, msgpack_packer *pack
         size_t start = self->pos;
         enum fate fate = fate_of_next (self);
         skip_pair (self);
-        if (fate == KEPT)
+        if (fate == PAIR_KEPT)
             buf_put (self->out, self->in.p + start, self->pos - start);
-        if (fate == REPLACED) {
+        if (fate == PAIR_REPLACED) {
             mp_put_cstr (packer, "delta");
             mp_put_str (packer, *self->delta);
         }

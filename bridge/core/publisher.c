@@ -479,12 +479,12 @@ enum publisher_result publishers_take (struct publishers *self, struct slice nam
 
 /* --- answers ------------------------------------------------------------------------------------------------- */
 
-/* Is a number of this publisher waited for? */
-static enum publisher_result look_up (const struct publishers *self, struct slice name, uint64_t seq,
+/* Is a number of this publisher waited for, from this lane? */
+static enum publisher_result look_up (const struct publishers *self, int lane, struct slice name, uint64_t seq,
                                       struct publisher **publisher)
 {
     *publisher = find (self, name);
-    if (!*publisher || (*publisher)->stage == PUBLISHER_SETTLING)
+    if (!*publisher || (*publisher)->lane != lane || (*publisher)->stage == PUBLISHER_SETTLING)
         return PUBLISHER_UNSOLICITED;
     if (seq < (*publisher)->next || is_held (*publisher, seq))
         return PUBLISHER_REPEAT;
@@ -492,11 +492,11 @@ static enum publisher_result look_up (const struct publishers *self, struct slic
     return asked ? PUBLISHER_TAKEN : PUBLISHER_UNSOLICITED;
 }
 
-enum publisher_result publishers_answer (struct publishers *self, struct slice name, uint64_t seq, struct slice user,
-                                         struct slice event)
+enum publisher_result publishers_answer (struct publishers *self, int lane, struct slice name, uint64_t seq,
+                                         struct slice user, struct slice event)
 {
     struct publisher *publisher;
-    enum publisher_result result = look_up (self, name, seq, &publisher);
+    enum publisher_result result = look_up (self, lane, name, seq, &publisher);
     if (result != PUBLISHER_TAKEN)
         return result;
     metric_inc (M_EVENTS_REPAIRED, 0);
@@ -508,7 +508,7 @@ enum publisher_result publishers_answer (struct publishers *self, struct slice n
     return PUBLISHER_TAKEN;
 }
 
-enum publisher_result publishers_lost (struct publishers *self, struct slice name, uint64_t from, uint64_t to)
+enum publisher_result publishers_lost (struct publishers *self, int lane, struct slice name, uint64_t from, uint64_t to)
 {
     struct publisher *publisher;
     if (from > to)
@@ -516,7 +516,7 @@ enum publisher_result publishers_lost (struct publishers *self, struct slice nam
     struct publisher *found = find (self, name);
     if (found && from < found->next && found->next <= to)
         from = found->next; /* some of it has come another way */
-    enum publisher_result result = look_up (self, name, from, &publisher);
+    enum publisher_result result = look_up (self, lane, name, from, &publisher);
     if (result != PUBLISHER_TAKEN)
         return result;
     hold_loss (publisher, from, to < publisher->asked_end ? to : publisher->asked_end - 1);

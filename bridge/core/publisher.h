@@ -108,12 +108,12 @@ void publishers_fini (struct publishers *self);
 NODISCARD enum publisher_result publishers_take (struct publishers *self, struct slice name, uint64_t seq,
                                                  struct slice user, struct slice event);
 
-/* EVENT: one that was asked for. */
-NODISCARD enum publisher_result publishers_answer (struct publishers *self, struct slice name, uint64_t seq,
+/* EVENT from the runtime at `lane`: one that it was asked for. */
+NODISCARD enum publisher_result publishers_answer (struct publishers *self, int lane, struct slice name, uint64_t seq,
                                                    struct slice user, struct slice event);
 
-/* LOST: those from `from` to `to` are no longer held. */
-NODISCARD enum publisher_result publishers_lost (struct publishers *self, struct slice name, uint64_t from,
+/* LOST from the runtime at `lane`: those from `from` to `to` are no longer held. */
+NODISCARD enum publisher_result publishers_lost (struct publishers *self, int lane, struct slice name, uint64_t from,
                                                  uint64_t to);
 
 /* The runtime at `lane` has answered HELLO: it is publisher `name` (empty: not told), and its last number was *seq

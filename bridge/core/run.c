@@ -199,7 +199,8 @@ void run_set_stalled (struct run *self)
 
 static bool is_end (const struct event *event)
 {
-    return event->run_id.n && (event->type == EVENT_agent_completed || event->type == EVENT_agent_error);
+    return event->run_id.n && event->run_id.n <= RUN_ID_MAX &&
+           (event->type == EVENT_agent_completed || event->type == EVENT_agent_error);
 }
 
 /* Ends are remembered by hash: 64 bits under a key that nobody outside knows. */

@@ -136,6 +136,7 @@ static void write_queue (struct ws *self, struct conn *conn)
     size_t written = 0;
     refill (conn);
     while (conn->outq.n && !lws_partial_buffered (conn->wire)) {
+        conn->blocked_since = 0; /* the socket has taken what was buffered for it */
         size_t n = write_front (self, conn);
         if (n == 0) {
             conn->kill = true;

@@ -24,7 +24,8 @@ def is_end(frame):
 def lost_end(client, run):
     """The next frame is the end that the bridge has made; its offset."""
     frame = client.recv_type("agent_error")
-    assert isinstance(frame.pop("timestamp"), float) and isinstance(frame.pop("error_message"), str)
+    assert isinstance(frame.pop("timestamp"), float)
+    assert all(isinstance(frame.pop(key), str) and key for key in ("error_message", "event_id"))
     offset = frame.pop("_offset")
     assert frame == {"type": "agent_error", "error_code": "RUNTIME_LOST", "user_id": client.user, "run_id": run,
                      "_synthetic": True}
@@ -125,6 +126,18 @@ def test_a_new_publisher_at_once(stack):
     client.recv_type("agent_completed")
     client.quiet(runtime)
     assert bridge.metric("runs_total", outcome="completed") == bridge.metric("runs_total", outcome="runtime_lost") == 1
+
+
+def test_another_publisher_on_the_same_link(stack):
+    """HELLO under another name is enough: one runtime, one publisher."""
+    runtime = stack.runtime(sequenced=True, publisher="first")
+    bridge = linked(stack, runtime, runtime_lost_s=1)
+    client = stack.connect()
+    runtime.emit("alice", started("r"))
+    client.recv_type("agent_started")
+    runtime.send("HELLO", headers={"publisher": "second", "seq": 0})
+    lost_end(client, "r")
+    assert bridge.metric("runs_total", outcome="runtime_lost") == 1
 
 
 def test_the_same_publisher_comes_back(stack):

@@ -4,7 +4,7 @@ import random
 import threading
 
 import pytest
-from harness import DOWN, UP, wait_until
+from harness import DOWN, Question, UP, wait_until
 from harness.gaps import counts, drop, emit, event, expect, linked, settled
 
 UNLIMITED = {"client_messages_per_minute": 0}
@@ -195,19 +195,19 @@ def test_events_wait_and_pong_tells_of_them(runtime, wire, stack):
 
 @pytest.mark.parametrize("slow", ["events", "commands", "both"])
 def test_a_slow_network(runtime, wire, stack, slow):
-    """Half a second on either link, with PONGs that tell of what is under way, and some events that are not: exact."""
+    """A third of a second on either link, with PONGs that tell of what is under way, and some events that are not: exact."""
     bridge = linked(stack, runtime, **wire.options, runtime_ping_s=1)
     client = stack.connect()
     for proxy in {"events": [wire.events], "commands": [wire.commands], "both": wire.both}[slow]:
-        proxy.delay(0.5)
+        proxy.delay(0.3)
     chance = random.Random(21)
     missing = 0
-    for number in range(1, 2001):
-        lost = number % 400 != 0 and chance.random() < 0.01
+    for number in range(1, 1001):
+        lost = chance.random() < 0.01
         missing += lost
         (drop if lost else emit)(runtime, [number])
-        if number % 400 == 0:
-            expect(client, range(number - 399, number + 1))
+        if number % 200 == 0:
+            expect(client, range(number - 199, number + 1))
     client.quiet(runtime)
     _, repaired, lost = counts(bridge)
     assert (repaired - bridge.metric("events_dropped_total", reason="repeat"), lost) == (missing, 0)
@@ -292,10 +292,46 @@ def talk_until_heard(runtime, client, refused):
         said.append(f"end-{len(said)}")
         say(client, said[-1:])
         refused.extend(refusals(client))
-        runtime.send("PING", headers={"t": 0})
         return said[-1] not in refused and said[-1] in [name for _, name in heard(runtime, client)]
     wait_until(arrived, what="a link that works")
     return said
+
+
+def test_the_command_link_is_cut_while_events_wait(runtime, wire, stack):
+    """HELLO comes again and tells of events that are under way: they are asked for, and the originals are repeats."""
+    bridge = linked(stack, runtime, **wire.options)
+    client = stack.connect()
+    wire.events.pause(DOWN)
+    emit(runtime, range(1, 11))
+    mark = runtime.mark()
+    wait_until(lambda: runtime.seq == 10)
+    wire.commands.reset()
+    runtime.wait_command("HELLO", since=mark)
+    assert expect(client, range(1, 11)) == 10
+    wire.events.resume(DOWN)
+    emit(runtime, [11])
+    assert expect(client, [11]) == 11
+    client.quiet(runtime)
+    assert counts(bridge) == (1, 10, 0)
+    assert bridge.metric("events_dropped_total", reason="repeat") == 10
+
+
+def test_the_command_link_is_cut_under_a_question(stack):
+    """It is put again when the link returns, and answered then."""
+    mute = stack.runtime("tcp", sequenced=True, answer_replay=False)
+    wire = stack.wire(mute)
+    bridge = linked(stack, mute, **wire.options, replay_timeout_ms=60000)
+    client = stack.connect()
+    drop(mute, range(1, 11))
+    emit(mute, [11])
+    mute.wait_questions(1)
+    mute.answer(1, 4)
+    expect(client, range(1, 5))
+    wire.commands.reset()
+    assert mute.wait_questions(2) == [Question("flow", 1, 10), Question("flow", 5, 10)]
+    mute.answer(5, 10)
+    expect(client, range(5, 12))
+    assert counts(bridge) == (1, 10, 0)
 
 
 def test_both_links_are_cut(runtime, wire, stack):

@@ -1,4 +1,5 @@
 """Words that the tests of gaps share. Events carry their own count in `n`."""
+from .sequenced import Question
 from .timing import wait_until
 
 # No PONG tells of anything unless the test wants it, and nothing but the tested limit counts.
@@ -49,6 +50,11 @@ def counts(bridge):
 def wait_counts(bridge, *expected):
     """Until (gaps, repaired, lost) are these."""
     wait_until(lambda: counts(bridge) == expected, what=f"{expected}, last {counts(bridge)}")
+
+
+def asked(runtime, *ranges):
+    """The questions so far are exactly these."""
+    assert runtime.questions() == [Question(runtime.publisher, *one) for one in ranges]
 
 
 def settled(runtime):

@@ -24,6 +24,7 @@ class ResumingClient:
         self.offset = None      # of the last event
         self.log = []
         self.closes = []        # (code, reason) of each end
+        self.aborted = 0        # times
         self._address = f"ws://127.0.0.1:{bridge.ports['public']}/ws"
         self._options = {"extra_headers": {"Authorization": f"Bearer {token}"}, "subprotocols": [subprotocol],
                          "compression": None, "ping_interval": None, "max_size": None, "max_queue": None,
@@ -56,10 +57,11 @@ class ResumingClient:
         LOOP.run(end())
 
     def abort(self):
-        """Lose the TCP connection; it comes back at once."""
+        """Lose the TCP connection; it comes back at once. Waits for nothing but its return from the last time."""
         async def cut():
-            if self._socket:
-                self._socket.transport.abort()
+            self._socket.transport.abort()
+        self.wait(lambda: len(self.established) > self.aborted, "its return")
+        self.aborted += 1
         LOOP.run(cut())
 
     def leave(self):

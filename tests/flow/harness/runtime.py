@@ -209,8 +209,8 @@ class Runtime(CommandLog):
         if command is None:
             self.malformed.append(frames)
             return
-        self._react(command)
         self._note(command)
+        self._react(command)
         if self.handler:
             self.handler(self, command)
 
@@ -227,7 +227,11 @@ class Runtime(CommandLog):
         return command.headers
 
     def _route(self, identity, name, headers, user=b"", body=b""):
-        self._router.send_multipart([identity, name.encode(), b"", user, msgpack.packb(headers), body])
+        try:
+            self._router.send_multipart([identity, name.encode(), b"", user, msgpack.packb(headers), body])
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:  # whoever asked has gone meanwhile
+                raise
 
 
 def _bytes(text):

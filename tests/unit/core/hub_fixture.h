@@ -406,7 +406,7 @@ UNUSED static void expect_gauges_right (void)
     size_t cursor = 0, users = 0;
     for (struct conn *conn; (conn = map_next (&fx.hub.registry.conns, &cursor));) {
         states[conn->state]++;
-        queued += conn->outq.bytes;
+        queued += conn->outq.bytes + (conn->merge ? (double) conn->merge->size : 0);
         bool member = conn->state >= CONN_authenticated && conn->state <= CONN_reconnecting;
         assert_int_equal (!list_empty (&conn->user_link), member);
     }

@@ -501,6 +501,137 @@ static void test_full_queue_of_bytes (void **state)
     assert_int_equal (conn->closing, CLOSE_SLOW_CONSUMER);
 }
 
+/* A connection past half of its queue: "one" and "two" wait, and an event behind them. */
+static struct conn *slow_conn (void)
+{
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    fx.config->queue_messages = 3;
+    send_text (conn, "one");
+    send_text (conn, "two");
+    emit ("alice", "{\"type\":\"x\",\"run_id\":\"r\",\"delta\":\"a\"}");
+    emit ("alice", "{\"type\":\"x\",\"run_id\":\"r\",\"delta\":\"b\"}");
+    assert_non_null (conn->merge);
+    assert_int_equal (conn->outq.n, 2);
+    return conn;
+}
+
+/* What has merged goes the way of the queue. */
+static void test_every_reason_with_merged (void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < COUNT_OF (reasons); i++) {
+        struct conn *conn = slow_conn ();
+        enum position position = reasons[i].position;
+        conn_close (conn, reasons[i].reason);
+        assert_null (conn->merge);
+        assert_false (conn->kill);
+        expect_gauges_right ();
+        if (position == AFTER) {
+            expect_frame (conn, "one");
+            expect_frame (conn, "two");
+            expect_frame (conn,
+                          form ("{\"type\":\"x\",\"run_id\":\"r\",\"delta\":\"ab\",\"_offset\":%d}", 2 * (int) i + 2));
+        }
+        expect_farewell (conn, form ("CLOSE %u %s", reasons[i].code, reasons[i].text),
+                         position == AFTER ? NOW : position);
+        drop_conn (conn);
+    }
+}
+
+/* A client that cannot be given all that waits must not be told of an end in order. */
+static void test_close_without_memory_for_merged (void **state)
+{
+    (void) state;
+    struct conn *conn = slow_conn ();
+    fx.lane_up[0] = false; /* DISCONNECT would fail for want of memory as well */
+    fx.hub.scratch.limit = 8;
+    conn_close (conn, CLOSE_KICKED);
+    assert_null (conn->merge);
+    assert_true (conn->kill);
+    fx.hub.scratch.limit = 0;
+}
+
+static void test_gone_with_merged (void **state)
+{
+    (void) state;
+    struct conn *conn = slow_conn ();
+    conn_gone (conn, CLOSE_PEER_LOST);
+    assert_null (conn->merge);
+    expect_metric (M_QUEUE_BYTES, 0, 0);
+}
+
+/* Any other frame closes what has merged, and there must be room for both. */
+static void test_frame_after_merged (void **state)
+{
+    (void) state;
+    struct conn *conn = slow_conn ();
+    fx.config->queue_messages = 4;
+    send_text (conn, "three");
+    assert_null (conn->merge);
+    expect_frame (conn, "one");
+    expect_frame (conn, "two");
+    expect_frame (conn, "{\"type\":\"x\",\"run_id\":\"r\",\"delta\":\"ab\",\"_offset\":2}");
+    expect_frame (conn, "three");
+    expect_no_frame (conn);
+    drop_conn (conn);
+    conn = slow_conn ();
+    send_text (conn, "three");
+    assert_int_equal (conn->closing, CLOSE_SLOW_CONSUMER);
+    assert_null (conn->merge);
+    expect_frame (conn, "CLOSE 4008 Slow consumer");
+    expect_no_frame (conn);
+}
+
+/* What has merged may be longer as a frame than it was; the limits hold for what it is. */
+static void test_merged_does_not_fit (void **state)
+{
+    (void) state;
+    struct conn *conn = slow_conn ();
+    fx.config->queue_messages = 4;
+    fx.config->queue_bytes = (int64_t) (conn->outq.bytes + conn->merge->size + 7);
+    send_text (conn, "three");
+    assert_int_equal (conn->closing, CLOSE_SLOW_CONSUMER);
+    assert_null (conn->merge);
+    expect_frame (conn, "CLOSE 4008 Slow consumer");
+    expect_no_frame (conn);
+    expect_gauges_right ();
+}
+
+/* What has merged waits until the queue has run empty. */
+static void test_send_merged (void **state)
+{
+    (void) state;
+    struct conn *conn = slow_conn ();
+    for (int i = 0; i < 2; i++) {
+        conn_send_merged (conn);
+        assert_non_null (conn->merge);
+        free (pop_frame (conn));
+    }
+    list_remove (&conn->work_link);
+    conn_send_merged (conn);
+    assert_null (conn->merge);
+    assert_ptr_equal (fx.hub.dirty.prev, &conn->work_link);
+    expect_gauges_right ();
+    expect_frame (conn, "{\"type\":\"x\",\"run_id\":\"r\",\"delta\":\"ab\",\"_offset\":2}");
+    conn_send_merged (conn);
+    expect_no_frame (conn);
+}
+
+static void test_no_memory_for_merged (void **state)
+{
+    (void) state;
+    struct conn *conn = slow_conn ();
+    free (pop_frame (conn));
+    free (pop_frame (conn));
+    forget_sent ();
+    fx.hub.scratch.limit = 8;
+    conn_send_merged (conn);
+    fx.hub.scratch.limit = 0;
+    assert_int_equal (conn->closing, CLOSE_INTERNAL);
+    expect_frame (conn, "CLOSE 1011 Internal error");
+    expect_no_frame (conn);
+}
+
 /* The close frame finds its place however full the queue is. */
 static void test_close_frame_in_full_queue (void **state)
 {
@@ -540,6 +671,13 @@ int main (void)
         HUB_TEST (test_dirty_once),
         HUB_TEST (test_full_queue),
         HUB_TEST (test_full_queue_of_bytes),
+        HUB_TEST (test_every_reason_with_merged),
+        HUB_TEST (test_close_without_memory_for_merged),
+        HUB_TEST (test_gone_with_merged),
+        HUB_TEST (test_frame_after_merged),
+        HUB_TEST (test_merged_does_not_fit),
+        HUB_TEST (test_send_merged),
+        HUB_TEST (test_no_memory_for_merged),
         HUB_TEST (test_close_frame_in_full_queue),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);

@@ -474,6 +474,301 @@ static void test_narrowed_overflow (void **state)
     assert_false (conn_is_ending (sibling));
 }
 
+/* --- merging ------------------------------------------------------------------------------------------------- */
+
+static void delta (const char *run, const char *text)
+{
+    emit ("alice", form ("{\"type\":\"stream_chunk\",\"run_id\":\"%s\",\"delta\":\"%s\"}", run, text));
+}
+
+static void expect_delta (struct conn *conn, const char *run, const char *text, int offset)
+{
+    expect_frame (conn, form ("%s{\"type\":\"stream_chunk\",\"run_id\":\"%s\",\"delta\":\"%s\",\"_offset\":%d}",
+                              binary (conn), run, text, offset));
+}
+
+/* So many events that wait. */
+static void fill (int n)
+{
+    for (int i = 0; i < n; i++)
+        emit ("alice", "{\"type\":\"filler\"}");
+}
+
+static void expect_fillers (struct conn *conn, int n)
+{
+    for (int i = 1; i <= n; i++)
+        expect_frame (conn, form ("%s{\"type\":\"filler\",\"_offset\":%d}", binary (conn), i));
+}
+
+/* All that waits but for what has merged has been written, as the edge does it. */
+static void run_empty (struct conn *conn, int fillers)
+{
+    expect_fillers (conn, fillers);
+    conn_send_merged (conn);
+}
+
+static void test_merge_past_half (void **state)
+{
+    (void) state;
+    struct conn *slow[2] = {fixture_conn ("alice", FORM_JSON), fixture_conn ("alice", FORM_MSGPACK)};
+    struct conn *quick = fixture_conn ("alice", FORM_JSON);
+    fx.config->queue_messages = 4;
+    for (int i = 1; i <= 100; i++) {
+        delta ("r", form ("%d,", i % 10));
+        expect_delta (quick, "r", form ("%d,", i % 10), i);
+        expect_gauges_right ();
+    }
+    for (int k = 0; k < 2; k++) {
+        for (int i = 1; i <= 3; i++)
+            expect_delta (slow[k], "r", form ("%d,", i), i);
+        expect_no_frame (slow[k]);
+        conn_send_merged (slow[k]);
+        char text[200] = "";
+        for (int i = 4; i <= 100; i++)
+            snprintf (text + strlen (text), 3, "%d,", i % 10);
+        expect_delta (slow[k], "r", text, 100);
+        assert_int_equal (slow[k]->cursor, 100);
+    }
+    expect_metric (M_EVENTS_COALESCED, 0, 2 * 96);
+    expect_metric (M_EVENTS_DELIVERED, EVENT_stream_chunk, 100 + 2 * 4);
+}
+
+/* By bytes as well; exactly half is not past it. */
+static void test_merge_past_half_of_bytes (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    fill (4);
+    fx.config->queue_bytes = 2 * (int64_t) conn->outq.bytes;
+    delta ("r", "a");
+    assert_null (conn->merge);
+    delta ("r", "b");
+    assert_non_null (conn->merge);
+    assert_int_equal (conn->outq.n, 5);
+}
+
+static void test_raw_never_merges (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_RAW);
+    fx.config->queue_messages = 4;
+    for (int i = 0; i < 4; i++)
+        delta ("r", "a");
+    assert_int_equal (conn->outq.n, 4);
+    delta ("r", "a");
+    assert_int_equal (conn->closing, CLOSE_SLOW_CONSUMER);
+    expect_metric (M_EVENTS_COALESCED, 0, 0);
+}
+
+/* The latest is enough. */
+static void test_keep_latest (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    fx.config->queue_messages = 8;
+    fill (5);
+    for (int i = 1; i <= 9; i++)
+        emit ("alice", form ("{\"type\":\"progress_update\",\"run_id\":\"r\",\"percent\":%d}", i));
+    for (int i = 1; i <= 9; i++)
+        emit ("alice", form ("{\"type\":\"agent_thinking\",\"run_id\":\"r\",\"reasoning\":\"%d\"}", i));
+    run_empty (conn, 5);
+    expect_frame (conn, "{\"type\":\"progress_update\",\"run_id\":\"r\",\"percent\":9,\"_offset\":14}");
+    conn_send_merged (conn);
+    expect_frame (conn, "{\"type\":\"agent_thinking\",\"run_id\":\"r\",\"reasoning\":\"9\",\"_offset\":23}");
+    expect_metric (M_EVENTS_COALESCED, 0, 16);
+}
+
+/* A slow connection: five fillers wait, and "ab" behind them. */
+static struct conn *merging (enum form form)
+{
+    struct conn *conn = fixture_conn ("alice", form);
+    fx.config->queue_messages = 8;
+    fill (5);
+    delta ("r", "a");
+    delta ("r", "b");
+    assert_non_null (conn->merge);
+    return conn;
+}
+
+static void expect_around (struct conn *conn, const char *between, int last)
+{
+    char *wanted = strdup (between); /* it may be one of form's */
+    assert_non_null (wanted);
+    delta ("r", "c");
+    delta ("r", "d");
+    expect_fillers (conn, 5);
+    expect_delta (conn, "r", "ab", 7);
+    expect_frame (conn, wanted);
+    free (wanted);
+    conn_send_merged (conn);
+    expect_delta (conn, "r", "cd", last);
+    expect_no_frame (conn);
+}
+
+/* Whatever comes between keeps its place, and ends the merging. */
+static void test_only_neighbours_merge (void **state)
+{
+    static const char *const between[] = {
+        "{\"type\":\"stream_chunk\",\"run_id\":\"s\",\"delta\":\"a\"",
+        "{\"type\":\"agent_thinking\",\"run_id\":\"r\",\"delta\":\"a\"",
+        "{\"type\":\"stream_chunk\",\"run_id\":\"r\"",
+        "{\"type\":\"stream_chunk\",\"delta\":\"a\"",
+        "{\"type\":\"tool_executing\",\"run_id\":\"r\",\"delta\":\"a\"",
+        "{\"type\":\"agent_completed\",\"run_id\":\"r\"",
+    };
+    for (size_t i = 0; i < COUNT_OF (between); i++) {
+        struct conn *conn = merging (FORM_JSON);
+        emit ("alice", form ("%s}", between[i]));
+        expect_around (conn, form ("%s,\"_offset\":8}", between[i]), 10);
+        expect_metric (M_EVENTS_COALESCED, 0, 2);
+        expect_counts (10, 8);
+        fixture_down (state);
+        fixture_up (state);
+    }
+}
+
+static void test_narrowed_between (void **state)
+{
+    (void) state;
+    struct conn *conn = merging (FORM_JSON);
+    const char *event =
+        form ("{\"type\":\"stream_chunk\",\"run_id\":\"r\",\"delta\":\"x\",\"connection_id\":\"%s\"}", conn->id);
+    emit ("alice", event);
+    expect_around (conn, event, 9);
+}
+
+static void test_send_between (void **state)
+{
+    (void) state;
+    struct conn *conn = merging (FORM_JSON);
+    command ("SEND", conn->id, "alice", "{\"opcode\":\"text\"}", "sent");
+    expect_around (conn, "sent", 9);
+}
+
+static void test_notice_between (void **state)
+{
+    (void) state;
+    struct conn *conn = merging (FORM_MSGPACK);
+    receive_json (conn, "{\"type\":\"ping\",\"id\":7}");
+    expect_around (conn, "B {\"type\":\"pong\",\"id\":7,\"timestamp\":0}", 9);
+}
+
+/* The client has caught up before the queue ran empty. */
+static void test_no_longer_slow (void **state)
+{
+    (void) state;
+    struct conn *conn = merging (FORM_JSON);
+    expect_frame (conn, "{\"type\":\"filler\",\"_offset\":1}");
+    delta ("r", "c");
+    assert_null (conn->merge);
+    assert_int_equal (conn->outq.n, 6);
+    for (int i = 2; i <= 5; i++)
+        expect_frame (conn, form ("{\"type\":\"filler\",\"_offset\":%d}", i));
+    expect_delta (conn, "r", "ab", 7);
+    expect_delta (conn, "r", "c", 8);
+    expect_no_frame (conn);
+    expect_gauges_right ();
+}
+
+/* What waits unencoded is one of the messages that the queue may hold. */
+static void test_merge_at_full_queue (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    fx.config->queue_messages = 4;
+    fill (3);
+    for (int i = 0; i < 10; i++)
+        delta ("r", "a");
+    assert_int_equal (conn->outq.n, 3);
+    assert_false (conn_is_ending (conn));
+    delta ("s", "a");
+    assert_int_equal (conn->closing, CLOSE_SLOW_CONSUMER);
+    expect_frame (conn, "CLOSE 4008 Slow consumer");
+    expect_no_frame (conn);
+    expect_metric (M_EVENTS_DELIVERED, EVENT_stream_chunk, 1);
+    expect_metric (M_EVENTS_COALESCED, 0, 9);
+}
+
+/* To the byte: the last event as it came, and all text. */
+static void test_merge_at_full_queue_of_bytes (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    fill (8);
+    size_t room = conn->outq.bytes - 2;
+    fx.config->queue_bytes = (int64_t) (conn->outq.bytes + room);
+    delta ("r", "0123456789");
+    size_t event_n = fx.bytes.n, n = 1;
+    for (; event_n + 10 * (n + 1) <= room; n++) {
+        delta ("r", "0123456789");
+        assert_false (conn_is_ending (conn));
+        assert_int_equal (conn->merge->size, event_n + 10 * (n + 1));
+        expect_gauges_right ();
+    }
+    assert_true (n > 5);
+    delta ("r", "0123456789");
+    assert_int_equal (conn->closing, CLOSE_SLOW_CONSUMER);
+    assert_null (conn->merge);
+    expect_metric (M_EVENTS_COALESCED, 0, (double) n - 1);
+    expect_gauges_right ();
+}
+
+/* Nobody gets an event larger than the largest that the runtime may send. */
+static void test_merged_event_is_bounded (void **state)
+{
+    (void) state;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON);
+    fx.config->queue_messages = 8;
+    fill (5);
+    delta ("r", "0");
+    fx.config->max_event_bytes = (int64_t) fx.bytes.n + 2;
+    delta ("r", "1");
+    delta ("r", "2");
+    assert_int_equal (conn->outq.n, 5);
+    delta ("r", "3");
+    assert_int_equal (conn->outq.n, 6);
+    run_empty (conn, 5);
+    expect_delta (conn, "r", "012", 8);
+    conn_send_merged (conn);
+    expect_delta (conn, "r", "3", 9);
+}
+
+static void test_no_memory_for_a_delta (void **state)
+{
+    (void) state;
+    struct conn *conn = merging (FORM_JSON);
+    conn->merge->text.limit = conn->merge->text.n;
+    delta ("r", "c");
+    assert_int_equal (conn->closing, CLOSE_INTERNAL);
+    expect_fillers (conn, 5);
+    expect_frame (conn, "CLOSE 1011 Internal error");
+    expect_no_frame (conn);
+    expect_metric (M_EVENTS_COALESCED, 0, 1);
+}
+
+/* A connection that is behind gets each event from history, as it was. */
+static void test_behind_does_not_merge (void **state)
+{
+    (void) state;
+    for (int i = 1; i <= 6; i++)
+        delta ("r", form ("%d", i));
+    struct conn *conn = fixture_waiting ("alice", FORM_JSON);
+    fx.config->queue_messages = 4;
+    session_set_resume (conn, slice_str (conn->user->epoch), slice_str ("0"));
+    session_accepted (conn);
+    assert_true (conn->behind);
+    delta ("r", "7");
+    delta ("r", "8");
+    assert_null (conn->merge);
+    expect_established (conn, 0, true, NULL);
+    for (int i = 1; i <= 8; i++) {
+        session_catch_up (conn);
+        expect_delta (conn, "r", form ("%d", i), i);
+    }
+    expect_no_frame (conn);
+    expect_metric (M_EVENTS_COALESCED, 0, 0);
+}
+
 /* A run that ends on a connection that closes at the same time. */
 static void test_run_ends_at_overflow (void **state)
 {
@@ -514,6 +809,20 @@ int main (void)
         HUB_TEST (test_overflow_of_all),
         HUB_TEST (test_delivered_is_what_fitted),
         HUB_TEST (test_narrowed_overflow),
+        HUB_TEST (test_merge_past_half),
+        HUB_TEST (test_merge_past_half_of_bytes),
+        HUB_TEST (test_raw_never_merges),
+        HUB_TEST (test_keep_latest),
+        HUB_TEST (test_only_neighbours_merge),
+        HUB_TEST (test_narrowed_between),
+        HUB_TEST (test_send_between),
+        HUB_TEST (test_notice_between),
+        HUB_TEST (test_no_longer_slow),
+        HUB_TEST (test_merge_at_full_queue),
+        HUB_TEST (test_merge_at_full_queue_of_bytes),
+        HUB_TEST (test_merged_event_is_bounded),
+        HUB_TEST (test_no_memory_for_a_delta),
+        HUB_TEST (test_behind_does_not_merge),
         HUB_TEST (test_run_ends_at_overflow),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);

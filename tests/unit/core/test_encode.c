@@ -148,6 +148,39 @@ static void test_forms (void **state)
     buf_fini (&scratch);
 }
 
+/* The same event with other text in it. */
+static void test_merged (void **state)
+{
+    static const struct {
+        enum form form;
+        uint8_t opcode;
+        struct slice payload;
+    } cases[] = {
+        {FORM_JSON, 0x81,
+         B ("{\"type\":\"stream_chunk\",\"timestamp\":1700000000.5,\"delta\":\"two\",\"blob\":\"AP8=\",\"_offset\":"
+            "42}")},
+        {FORM_MSGPACK, 0x82,
+         B ("\x85\xa4type\xacstream_chunk\xa9timestamp\xcb\x41\xd9\x54\xfc\x40\x20\x00\x00\xa5"
+            "delta\xa3two\xa4"
+            "blob\xc4\x02\x00\xff\xa7_offset\x2a")},
+    };
+    (void) state;
+    struct buf scratch;
+    struct event event = event_of (slice_of (EVENT, sizeof EVENT - 1));
+    buf_init (&scratch, 0);
+    for (size_t i = 0; i < COUNT_OF (cases); i++) {
+        struct slice payload = cases[i].payload;
+        struct msg *msg = encode_merged (&scratch, cases[i].form, &event, 42, slice_str ("two"));
+        assert_int_equal (msg->n, 2 + payload.n);
+        assert_int_equal (msg->bytes[0], cases[i].opcode);
+        assert_memory_equal (msg->bytes + 2, payload.p, payload.n);
+        assert_int_equal (msg->type, EVENT_stream_chunk);
+        assert_true (msg->timestamp == 1700000000.5);
+        msg_unref (&msg);
+    }
+    buf_fini (&scratch);
+}
+
 /* An event whose JSON is exactly so long: {"type":"x","pad":"..."}. */
 static void expect_json_of (size_t length)
 {
@@ -199,6 +232,8 @@ static void test_no_room (void **state)
     buf_init (&scratch, 8);
     assert_null (encode_event (&scratch, FORM_JSON, &event, 1));
     assert_null (encode_event (&scratch, FORM_MSGPACK, &event, 1));
+    assert_null (encode_merged (&scratch, FORM_JSON, &event, 1, slice_str ("x")));
+    assert_null (encode_merged (&scratch, FORM_MSGPACK, &event, 1, slice_str ("x")));
     struct msg *msg = encode_event (&scratch, FORM_RAW, &event, 1);
     assert_int_equal (msg->n, 2 + sizeof EVENT - 1);
     msg_unref (&msg);
@@ -210,7 +245,7 @@ int main (void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test (test_heads),   cmocka_unit_test (test_empty_payload), cmocka_unit_test (test_references),
         cmocka_unit_test (test_too_big), cmocka_unit_test (test_forms),         cmocka_unit_test (test_event_lengths),
-        cmocka_unit_test (test_no_room),
+        cmocka_unit_test (test_no_room), cmocka_unit_test (test_merged),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

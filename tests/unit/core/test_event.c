@@ -169,25 +169,36 @@ static void test_timestamp_kinds (void **state)
     }
 }
 
+#define DELTA                                                                                                          \
+    "\xa5"                                                                                                             \
+    "delta"
+
 static void test_flags (void **state)
 {
     static const struct {
         struct slice bytes;
-        bool delta, reserved;
+        bool delta, reserved, odd;
     } cases[] = {
         {B ("\x82" TYPE "\xa5"
             "delta\xa0"),
-         true, false},
-        {B ("\x82" TYPE "\xa7_offset\x01"), false, true},
-        {B ("\x82" TYPE "\xa1_\xc0"), false, true},
-        {B ("\x82" TYPE "\xc4\x01_\xc0"), false, false}, /* bin */
-        {B ("\x82" TYPE "\xa0\xa1_"), false, false},
+         true, false, false},
+        {B ("\x82" TYPE "\xa7_offset\x01"), false, true, false},
+        {B ("\x82" TYPE "\xa1_\xc0"), false, true, false},
+        {B ("\x82" TYPE "\xc4\x01_\xc0"), false, false, false}, /* bin */
+        {B ("\x82" TYPE "\xa0\xa1_"), false, false, false},
+        {B ("\x82" TYPE DELTA "\xc0"), false, false, false}, /* nil is as good as none */
+        {B ("\x82" TYPE DELTA "\x07"), false, false, true},
+        {B ("\x82" TYPE DELTA "\xc4\x01z"), false, false, true},
+        {B ("\x82" TYPE DELTA "\x90"), false, false, true},
+        {B ("\x83" TYPE DELTA "\x07" DELTA "\xa1z"), true, false, false}, /* the last one counts */
+        {B ("\x83" TYPE DELTA "\xa1z" DELTA "\x80"), false, false, true},
     };
     (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
         struct event event;
         assert_int_equal (event_parse (&event, cases[i].bytes, alice), DROP_NONE);
         assert_int_equal (event.has_delta, cases[i].delta);
+        assert_int_equal (event.odd_delta, cases[i].odd);
         assert_int_equal (event.has_reserved, cases[i].reserved);
     }
 }

@@ -470,6 +470,69 @@ static void test_events (void **state)
     }
 }
 
+#define DELTA                                                                                                          \
+    "\xa5"                                                                                                             \
+    "delta"
+
+/* With "new" as the delta: one in the place of the first, none where there was none, and only at the top. */
+static void test_merged_events (void **state)
+{
+    static const struct {
+        struct slice event;
+        uint64_t offset;
+        struct slice json, msgpack;
+    } cases[] = {
+        {B ("\x80"), 0, B ("{}"), B ("\x80")},
+        {B ("\x81" DELTA "\xa3old"), 0, B ("{\"delta\":\"new\"}"), B ("\x81" DELTA "\xa3new")},
+        {B ("\x81" DELTA "\xa3old"), 7, B ("{\"delta\":\"new\",\"_offset\":7}"),
+         B ("\x82" DELTA "\xa3new\xa7_offset\x07")},
+        {B ("\x83\xa2_m\x01" DELTA "\xa0\xa1z\x01"), 7, B ("{\"delta\":\"new\",\"z\":1,\"_offset\":7}"),
+         B ("\x83" DELTA "\xa3new\xa1z\x01\xa7_offset\x07")},
+        {B ("\x83" DELTA "\x92\x01\x02\xa1z\x01" DELTA "\xa1o"), 7, B ("{\"delta\":\"new\",\"z\":1,\"_offset\":7}"),
+         B ("\x83" DELTA "\xa3new\xa1z\x01\xa7_offset\x07")},
+        {B ("\x82\xa1z\x81" DELTA "\xa1o\xc4\x05"
+            "delta\x01"),
+         0, B ("{\"z\":{\"delta\":\"o\"},\"ZGVsdGE=\":1}"),
+         B ("\x82\xa1z\x81" DELTA "\xa1o\xc4\x05"
+            "delta\x01")},
+    };
+    (void) state;
+    for (size_t i = 0; i < COUNT_OF (cases); i++) {
+        struct buf out;
+        buf_init (&out, 0);
+        mp_json_write_merged (&out, cases[i].event, cases[i].offset, slice_str ("new"));
+        assert_text (&out, cases[i].json);
+        buf_reset (&out);
+        mp_write_merged (&out, cases[i].event, cases[i].offset, slice_str ("new"));
+        assert_text (&out, cases[i].msgpack);
+        assert_int_equal (mp_check (buf_slice (&out)), MP_OK);
+        buf_fini (&out);
+    }
+}
+
+/* Many keys with the same name do not multiply the text. */
+static void test_merged_event_of_many_deltas (void **state)
+{
+    struct buf event, out;
+    msgpack_packer packer;
+    (void) state;
+    buf_init (&event, 0);
+    buf_init (&out, 0);
+    mp_writer_init (&packer, &event);
+    mp_put_map (&packer, 1000);
+    for (int i = 0; i < 1000; i++) {
+        mp_put_cstr (&packer, "delta");
+        mp_put_cstr (&packer, "old");
+    }
+    mp_json_write_merged (&out, buf_slice (&event), 0, slice_str ("new"));
+    assert_text (&out, S ("{\"delta\":\"new\"}"));
+    buf_reset (&out);
+    mp_write_merged (&out, buf_slice (&event), 0, slice_str ("new"));
+    assert_text (&out, S ("\x81" DELTA "\xa3new"));
+    buf_fini (&event);
+    buf_fini (&out);
+}
+
 /* The pair count outgrows its one-byte head. */
 static void test_event_of_fifteen_pairs (void **state)
 {
@@ -527,6 +590,12 @@ static void test_unchecked_input_fails (void **state)
         assert_true (out.failed);
         buf_reset (&out);
         mp_write_event (&out, cases[i], 1);
+        assert_true (out.failed);
+        buf_reset (&out);
+        mp_json_write_merged (&out, cases[i], 1, slice_str ("x"));
+        assert_true (out.failed);
+        buf_reset (&out);
+        mp_write_merged (&out, cases[i], 1, slice_str ("x"));
         assert_true (out.failed);
     }
     buf_reset (&out);
@@ -682,6 +751,8 @@ int main (void)
         cmocka_unit_test (test_random_doubles),
         cmocka_unit_test (test_timestamps),
         cmocka_unit_test (test_events),
+        cmocka_unit_test (test_merged_events),
+        cmocka_unit_test (test_merged_event_of_many_deltas),
         cmocka_unit_test (test_event_of_fifteen_pairs),
         cmocka_unit_test (test_depth),
         cmocka_unit_test (test_unchecked_input_fails),
