@@ -671,7 +671,7 @@ static void test_restart (void **state)
 
 static enum publisher_result answer_of_q (uint64_t seq)
 {
-    return publishers_answer (&all, slice_str ("q"), seq, slice_str ("alice"), text_of (seq));
+    return publishers_answer (&all, 0, slice_str ("q"), seq, slice_str ("alice"), text_of (seq));
 }
 
 /* Its HELLO takes longer than it is waited for. */
