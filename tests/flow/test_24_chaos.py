@@ -128,7 +128,7 @@ class Faults:
     def client_cut(self):
         """It is back at once."""
         number, client = self._client()
-        client.abort()
+        client.cut()
         return f"client {number} cut", None, 0, None
 
     def client_away(self):

@@ -58,16 +58,21 @@ class ResumingClient:
 
     def abort(self):
         """Lose the TCP connection; it comes back at once. Waits for nothing but its return from the last time."""
-        async def cut():
-            self._socket.transport.abort()
         self.wait(lambda: len(self.established) > self.aborted, "its return")
         self.aborted += 1
+        self.cut()
+
+    def cut(self):
+        """Lose the TCP connection, if there is one."""
+        async def cut():
+            if self._socket:
+                self._socket.transport.abort()
         LOOP.run(cut())
 
     def leave(self):
         """Lose the TCP connection, and stay away until come_back()."""
         LOOP.run(self._set(self._wanted.clear))
-        self.abort()
+        self.cut()
 
     def come_back(self):
         """After leave()."""
