@@ -121,6 +121,29 @@ def test_hello_again(runtime, stack):
     assert counts(bridge) == (1, 2, 0)
 
 
+def test_from_the_welcome_on(stack):
+    """On a slow network: a client is welcome when it is known where events begin, and gets everything from then on."""
+    runtime = stack.runtime("tcp", sequenced=True)
+    wire = stack.wire(runtime)
+    for proxy in wire.both:
+        proxy.delay(0.2)
+    bridge = stack.bridge(**wire.options, runtime_ping_s=1)
+    client = stack.connect()
+    emit(runtime, [1, 2])
+    expect(client, [1, 2])
+    client.quiet(runtime)
+    assert counts(bridge)[2] == 0
+
+
+def test_welcome_without_hello(stack):
+    """A runtime that never answers is not waited for without end."""
+    runtime = stack.runtime(answer_hello=False)
+    stack.bridge(runtime, runtime_wait_ms=60000)
+    client = stack.connect()
+    runtime.emit("alice", event(1))
+    expect(client, [1])
+
+
 # restarts
 
 

@@ -18,6 +18,7 @@ static struct config *config;
 static struct buf happened;
 static int lanes;
 static bool lane_up[4], takes_questions;
+static unsigned n_settled; /* times */
 static int64_t now;
 static int log_fd;
 
@@ -65,6 +66,12 @@ static void on_lost (void *self, struct slice publisher, uint64_t count, const c
     buf_printf (&happened, "lost %llu ", (unsigned long long) count);
 }
 
+static void on_settled (void *self)
+{
+    (void) self;
+    n_settled++;
+}
+
 static int set_up (void **state)
 {
     char *argv[] = {"--environment=test", "--jwt-secret=0123456789abcdef0123456789abcdef", NULL}, *env[] = {NULL};
@@ -79,9 +86,11 @@ static int set_up (void **state)
     now = clock_now ();
     wheel_init (&wheel, now);
     lanes = 1;
+    n_settled = 0;
     lane_up[0] = lane_up[1] = takes_questions = true;
     publishers_init (&all, config, &wheel, &runtime,
-                     (struct publisher_port){.self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost});
+                     (struct publisher_port){
+                         .self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost, .settled = on_settled});
     return 0;
 }
 
@@ -630,6 +639,37 @@ static void test_hello_does_not_come (void **state)
     expect_flowing (8);
 }
 
+/* Where the events of a first runtime begin is known when it has answered, or does not in time; a later one begins with
+ * 1, and nobody waits for it. */
+static void test_settled (void **state)
+{
+    (void) state;
+    assert_true (publishers_settled (&all));
+    publishers_lane_up (&all, 0);
+    assert_false (publishers_settled (&all));
+    assert_int_equal (all.peers[0].patience.due, now + 500 * MS_NS);
+    hello_at (0, "p", 5);
+    assert_true (publishers_settled (&all));
+    assert_int_equal (n_settled, 1);
+    assert_false (timer_armed (&all.peers[0].patience));
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    assert_true (publishers_settled (&all));
+    assert_false (timer_armed (&all.peers[0].patience));
+}
+
+static void test_settled_without_answer (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    all.peers[0].hello_at -= 500 * MS_NS;
+    assert_true (publishers_settled (&all));
+    all.peers[0].patience.fire (&all.peers[0].patience);
+    assert_int_equal (n_settled, 1);
+    publishers_lane_down (&all, 0);
+    assert_false (timer_armed (&all.peers[0].patience));
+}
+
 static void test_hello_without_publisher (void **state)
 {
     (void) state;
@@ -926,6 +966,8 @@ int main (void)
         TEST (test_events_around_hello),
         TEST (test_events_behind_hello),
         TEST (test_hello_does_not_come),
+        TEST (test_settled),
+        TEST (test_settled_without_answer),
         TEST (test_hello_without_publisher),
         TEST (test_counts_from_zero),
         TEST (test_restart),
