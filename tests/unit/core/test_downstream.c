@@ -754,7 +754,7 @@ static void test_behind_does_not_merge (void **state)
         delta ("r", form ("%d", i));
     struct conn *conn = fixture_waiting ("alice", FORM_JSON);
     fx.config->queue_messages = 4;
-    session_set_resume (conn, slice_str (conn->user->epoch), slice_str ("0"));
+    session_set_resume (conn, slice_str (user_epoch (conn->user)), slice_str ("0"));
     session_accepted (conn);
     assert_true (conn->behind);
     delta ("r", "7");
