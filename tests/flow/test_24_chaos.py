@@ -1,17 +1,16 @@
 """All faults at once, by chance. What the clients must have received all the same: harness/oracle.py.
 
 CHAOS_SECONDS is how long faults happen, CHAOS_SEED repeats a run (as far as the machine lets it be repeated)."""
+import collections
 import heapq
 import os
-import pathlib
 import random
 import signal
 import threading
 import time
 
-import pytest
-from harness import DOWN, SCALE, UP, scaled, wait_until
-from harness.chaos import ChaosClient, ChaosRuntime, Entry
+from harness import DOWN, UP, wait_until
+from harness.chaos import ChaosClient, ChaosRuntime
 from harness.oracle import Oracle, Reading, Violation, story
 from harness.stack import free_port
 
@@ -24,6 +23,12 @@ EVENTS_HWM = 50        # of PUB, for each bridge
 OPTIONS = {"runtime_ping_s": 1, "runtime_lost_s": 2, "run_stall_s": 30, "history_ttl_s": 5, "history_bytes": 8 << 20,
            "queue_bytes": 1 << 18, "max_connections_per_user": 100}
 CLOSES = {1006, 1013, 4008}  # lost; the runtime did not come in time; slow
+
+# kind of fault: (its place, cards of it in a deck)
+FATAL = {"bridge_killed": ("bridge", 1)}
+DECK = {"runtime_killed": ("runtime", 1), "runtime_stopped": ("runtime", 2), "bridge_stopped": ("bridge", 2),
+        "link_paused": (None, 4), "link_slow": (None, 4), "link_cut": (None, 3), "link_gone": (None, 2),
+        "client_cut": (None, 8), "client_away": (None, 4), "client_deaf": (None, 6), "burst": ("runtime", 2)}
 
 
 class World:
@@ -103,7 +108,7 @@ class Faults:
         name, proxy = self._link()
         ways = self._chance.choice(((UP,), (DOWN,), (UP, DOWN)))
         proxy.pause(*ways)
-        return f"{name} paused {'and '.join(ways)}", name, self._chance.uniform(0, 1.5), proxy.resume
+        return f"{name} paused {' and '.join(ways)}", name, self._chance.uniform(0, 1.5), proxy.resume
 
     def link_slow(self):
         """Every byte takes some time."""
@@ -141,7 +146,7 @@ class Faults:
         """It reads nothing, perhaps while much comes for it."""
         number, client = self._client()
         client.stop_reading()
-        burst = self._chance.random() < 0.5 and not {"runtime", f"client {number}"} & self._busy
+        burst = self._chance.random() < 0.5 and "runtime" not in self._busy
         if burst:
             self._world.runtime.burst(client.user)
         return (f"client {number} deaf" + (" under a burst" if burst else ""), f"client {number}",
@@ -152,11 +157,6 @@ class Faults:
         user = self._chance.choice(USERS)
         self._world.runtime.burst(user)
         return f"burst for {user}", None, 0, None
-
-    FATAL = {"bridge_killed": ("bridge", 1)}
-    DECK = {"runtime_killed": ("runtime", 1), "runtime_stopped": ("runtime", 2), "bridge_stopped": ("bridge", 2),
-            "link_paused": (None, 4), "link_slow": (None, 4), "link_cut": (None, 3), "link_gone": (None, 2),
-            "client_cut": (None, 8), "client_away": (None, 4), "client_deaf": (None, 6), "burst": ("runtime", 2)}
 
     def _link(self):
         name = self._chance.choice([name for name in ("commands", "events") if name not in self._busy] or ["commands"])
@@ -170,15 +170,15 @@ class Faults:
     # time
 
     def run(self, seconds, deck):
-        """Faults of this deck for so long. Some may still last then."""
+        """Faults of this deck for so long, and each kind once. Some may still last then."""
         end = time.monotonic() + seconds
-        cards = []
+        cards, missing = [], set(deck)
         following = time.monotonic()
-        while time.monotonic() < end:
+        while time.monotonic() < end or missing:
             self._end_due()
             if time.monotonic() >= following:
                 cards = cards or self._shuffled(deck)
-                self._begin(cards)
+                missing.discard(self._begin(cards))
                 following = time.monotonic() + self._chance.uniform(0.02, 0.3)
             self._clock.wait(0.01)
 
@@ -193,14 +193,15 @@ class Faults:
         return cards
 
     def _begin(self, cards):
-        """The first card whose place is free."""
+        """What the first card says whose place is free; its kind, None when there is none."""
         links = {"commands", "events"} <= self._busy
         for card in cards:
             name, place = card
             if place not in self._busy and not (links and name.startswith("link")):
                 cards.remove(card)
                 self._happen(getattr(self, name))
-                return
+                return name
+        return None
 
     def _happen(self, kind):
         text, place, seconds, ends = kind()
@@ -265,12 +266,6 @@ def check_bridges(world):
     world.bridge.wait_metric("outbound_queue_bytes", 0)
 
 
-def rss_anon(bridge):
-    """Bytes of anonymous memory."""
-    status = pathlib.Path(f"/proc/{bridge.process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")) * 1024
-
-
 def check_empty(world):
     """Everybody leaves, and the bridge forgets."""
     for client in world.clients:
@@ -285,23 +280,29 @@ def links_log(world):
     return [str(line) for bridge in world.bridges for line in bridge.lines if line.get("id") in ids]
 
 
+def report(world, faults, wrong):
+    """All that is needed to understand what went wrong."""
+    log = story(wrong) if isinstance(wrong, Violation) else ""
+    return "\n".join([repr(wrong), f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", *faults.log, *links_log(world), log])
+
+
 def test_chaos(stack, tmp_path):
-    """Every kind of fault, with the death of bridges in the first two thirds."""
+    """Every kind of fault, the death of bridges in the first two thirds; then quiet, and nobody left."""
+    print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")
     chance = random.Random(SEED)
     world = World(stack, tmp_path, chance)
     faults = Faults(world, chance)
     try:
-        faults.run(SECONDS * 2 / 3, {**Faults.DECK, **Faults.FATAL})
-        faults.end_all()
-        faults.run(SECONDS / 3, Faults.DECK)
+        faults.run(SECONDS * 2 / 3, {**DECK, **FATAL})
+        faults.run(SECONDS / 3, DECK)
         faults.end_all()
         quiet(world)
         oracle = Oracle(world.runtime.journal(), world.runtime.killed)
         missed = oracle.check(world.clients)
-        print(len(oracle.emitted), "emitted", missed, "missed by 40 clients;", rss_anon(world.bridge))
         check_bridges(world)
         check_empty(world)
-        print(rss_anon(world.bridge))
-    except AssertionError as fault:
-        wrong = story(fault) if isinstance(fault, Violation) else ""
-        raise AssertionError("\n".join([str(fault), f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", *faults.log, *links_log(world), wrong])) from fault
+    except Exception as wrong:
+        raise AssertionError(report(world, faults, wrong)) from wrong
+    closes = collections.Counter(code for client in world.clients for code, _ in client.closes)
+    print(f"{len(faults.log)} turns, {len(world.bridges)} bridges, {len(oracle.emitted)} events emitted, {missed} missed by "
+          f"{len(world.clients)} clients, who were told so; {dict(closes)}")
