@@ -175,6 +175,27 @@ def test_a_restarted_runtime(stack, first):
     assert counts(bridge) == (1, 3, 0)
 
 
+def test_a_restart_behind_a_link_that_stands_still(stack):
+    """The events of the new publisher come long before its HELLO can: they begin with 1 all the same."""
+    runtime = stack.runtime_process("tcp", sequenced=True, publisher="first")
+    wire = stack.wire(runtime)
+    bridge = linked(stack, runtime, **wire.options, replay_timeout_ms=60000)
+    client = stack.connect()
+    emit(runtime, [1])
+    expect(client, [1])
+    wire.commands.pause()
+    runtime.kill()
+    runtime.start(publisher="second")
+    runtime.wait_subscribed()
+    drop(runtime, [11, 12])
+    emit(runtime, [13])
+    bridge.wait_log("EVENT_GAP", publisher="second", to=2, **{"from": 1})
+    wire.commands.resume()
+    expect(client, [11, 12, 13])
+    client.quiet(runtime)
+    assert counts(bridge) == (1, 2, 0)
+
+
 def test_a_restart_at_any_time(stack):
     """As it comes: events before, while and after the links return, three times."""
     runtime = stack.runtime_process(sequenced=True, publisher="life-0")

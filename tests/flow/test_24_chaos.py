@@ -159,7 +159,7 @@ class Faults:
         return f"burst for {user}", None, 0, None
 
     def _link(self):
-        name = self._chance.choice([name for name in ("commands", "events") if name not in self._busy] or ["commands"])
+        name = self._chance.choice([name for name in ("commands", "events") if name not in self._busy])
         return name, getattr(self._world.wire, name)
 
     def _client(self):

@@ -18,8 +18,8 @@ from harness.sequenced import SequencedRuntime  # noqa: E402  pylint: disable=wr
 
 TICK = 0.005          # seconds
 DROPPED = 0.02        # of all events are kept without being published
-BURST = 60            # events
-BURST_PAD = 50000     # bytes of each
+BURST = 100           # events
+BURST_PAD = 60000     # bytes of each: all together more than the kernel holds for a client that does not read
 
 
 class JournalingRuntime(SequencedRuntime):
@@ -71,14 +71,15 @@ class Generator:
                         self._emit(user, event)
 
     def burst(self, user):
-        """Much at once for one user."""
+        """Much at once for one user: deltas, which may merge, or something else."""
         with self._lock:
             run = self._new_run(user)
             self._open[user].append(run)
             start = next(run)
             self._emit(user, start)
+            what = self._chance.choice(({"type": "stream_chunk", "delta": ""}, {"type": "blob"}))
             for _ in range(BURST):
-                self._emit(user, {**start, "type": "stream_chunk", "delta": "", "pad": BURST_PAD})
+                self._emit(user, {**start, **what, "pad": BURST_PAD})
 
     def mark(self, number):
         """One event for each user that tells where everybody is."""

@@ -2,6 +2,7 @@
 has missed."""
 import asyncio
 import json
+import socket
 import threading
 
 import msgpack
@@ -79,9 +80,10 @@ class ResumingClient:
         LOOP.run(self._set(self._wanted.set))
 
     def stop_reading(self):
-        """Take nothing from the socket of this connection, until read_on() or its end."""
+        """Take nothing from the socket of this connection, until read_on() or its end; the kernel takes little for it."""
         async def stop():
             if self._socket:
+                self._socket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 self._socket.transport.pause_reading()
         LOOP.run(stop())
 
@@ -157,15 +159,15 @@ class ResumingClient:
             await asyncio.sleep(PAUSE)
 
     async def _one_connection(self):
-        async with connect(self._target(), **self._options) as socket:
-            self._socket = socket
+        async with connect(self._target(), **self._options) as connection:
+            self._socket = connection
             try:
-                async for frame in socket:
+                async for frame in connection:
                     self._take(json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame))
             finally:
                 with self._changed:
                     self._there = False
-                    self.closes.append((socket.close_code, socket.close_reason))
+                    self.closes.append((connection.close_code, connection.close_reason))
                     self._changed.notify_all()
 
     def _target(self):
