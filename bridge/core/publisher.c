@@ -388,6 +388,8 @@ static struct publisher *add (struct publishers *self, struct slice name)
     struct publisher *publisher = new_publisher (self, name, single ? 0 : LANE_NONE);
     if (!publisher)
         return NULL;
+    if (single && !self->runtime->lane_up (self->runtime->self, 0))
+        publisher->gone_since = clock_now (); /* it may go before it can introduce itself */
     if (self->n == PUBLISHERS_MAX)
         forget_oldest (self);
     list_append (&self->all, &publisher->link);

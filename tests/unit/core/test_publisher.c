@@ -864,6 +864,21 @@ static void test_last_words (void **state)
     assert_int_equal (only ()->gone_since, now);
 }
 
+/* It comes and goes while its command link is down. */
+static void test_gone_before_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    lane_up[0] = false;
+    assert_int_equal (take_of ("q", 1), PUBLISHER_TAKEN);
+    expect_gone ("q gone p gone ");
+    lane_up[0] = true;
+    publishers_lane_up (&all, 0);
+    hello_at (0, "r", 0);
+    expect_gone ("q gone p gone ");
+}
+
 /* One that never says HELLO shows by its events that it is back. */
 static void test_back_without_hello (void **state)
 {
@@ -980,6 +995,7 @@ int main (void)
         TEST (test_gone_and_back),
         TEST (test_replaced),
         TEST (test_last_words),
+        TEST (test_gone_before_hello),
         TEST (test_back_without_hello),
         TEST (test_other_lane),
         TEST (test_many_publishers),
