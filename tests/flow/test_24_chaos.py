@@ -241,7 +241,11 @@ def quiet(world):
             number += 1
             world.runtime.mark_all(number)
         return all(client.marked == number for client in world.clients)
-    wait_until(marked, 60, "the last events", poll=0.1)
+    try:
+        wait_until(marked, 60, poll=0.1)
+    except AssertionError:
+        client = next(client for client in world.clients if client.marked != number)
+        raise Violation(client, len(client.entries), f"the mark {number} has not come") from None
     oracle = Oracle(world.runtime.journal(), world.runtime.killed)
 
     def has_open(client):

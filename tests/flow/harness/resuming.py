@@ -83,7 +83,7 @@ class ResumingClient:
         """Take nothing from the socket of this connection, until read_on() or its end; the kernel takes little for it."""
         async def stop():
             if self._socket:
-                self._socket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                self._set_buffer(4096)
                 self._socket.transport.pause_reading()
         LOOP.run(stop())
 
@@ -91,8 +91,14 @@ class ResumingClient:
         """After stop_reading()."""
         async def read():
             if self._socket:
+                self._set_buffer(1 << 20)
                 self._socket.transport.resume_reading()
         LOOP.run(read())
+
+    def _set_buffer(self, size):
+        connection = self._socket.transport.get_extra_info("socket")
+        if connection.fileno() >= 0:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     # what it has seen
 
