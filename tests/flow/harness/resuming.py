@@ -12,7 +12,9 @@ from websockets.legacy.client import connect
 from .client import LOOP
 from .timing import scaled
 
-PAUSE = 0.02  # seconds between two attempts
+PAUSE = 0.02      # seconds between two attempts
+LITTLE = 1 << 17  # bytes that the kernel takes for a client that does not read; with less than a segment it would be slow
+                  # for long afterwards
 NOTICES = ("connection_established", "resync", "runs_snapshot", "connection_error", "bridge_draining")
 
 
@@ -82,8 +84,8 @@ class ResumingClient:
     def stop_reading(self):
         """Take nothing from the socket of this connection, until read_on() or its end; the kernel takes little for it."""
         async def stop():
-            if self._socket:
-                self._set_buffer(4096)
+            if self._socket and self._socket.open:
+                self._socket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
                 self._socket.transport.pause_reading()
         LOOP.run(stop())
 
@@ -91,14 +93,8 @@ class ResumingClient:
         """After stop_reading()."""
         async def read():
             if self._socket:
-                self._set_buffer(1 << 20)
                 self._socket.transport.resume_reading()
         LOOP.run(read())
-
-    def _set_buffer(self, size):
-        connection = self._socket.transport.get_extra_info("socket")
-        if connection.fileno() >= 0:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     # what it has seen
 
