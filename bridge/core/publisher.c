@@ -309,11 +309,17 @@ static void begin_at (struct publisher *self, uint64_t first)
     self->stage = PUBLISHER_FLOWING;
 }
 
-/* No HELLO has told of it: the first event that was seen is the first one. */
+/* Is there no lane but this publisher's, and another one was there before? Then it has begun under our eyes. */
+static bool is_successor (const struct publisher *self)
+{
+    return self->lane != LANE_NONE && self->owner->peers[self->lane].known;
+}
+
+/* No HELLO has told of it. */
 static void settle_unknown (struct publisher *self)
 {
     const struct held *held = first_held (self);
-    begin_at (self, held ? held->first : 1);
+    begin_at (self, held && !is_successor (self) ? held->first : 1);
     advance (self);
 }
 
@@ -336,14 +342,21 @@ static void settle (struct publisher *self, const uint64_t *seq, bool successor,
 
 /* --- events -------------------------------------------------------------------------------------------------- */
 
-/* Should a HELLO that is under way be waited for? Until when; 0: no. */
+/* Until when a runtime may still introduce itself at this lane; 0: there is nothing to wait for. */
+static int64_t hello_deadline_at (const struct publishers *self, int lane)
+{
+    const struct lane_peer *peer = &self->peers[lane];
+    if (!self->runtime->lane_up (self->runtime->self, lane)) /* the event link has come up first */
+        return clock_now () + self->config->replay_timeout_ms * MS_NS;
+    return peer->hello_at && !peer->answered ? peer->hello_at + HELLO_WAIT : 0;
+}
+
 static int64_t hello_deadline (const struct publishers *self)
 {
     int64_t latest = 0;
     for (int lane = 0; lane < self->runtime->lanes (self->runtime->self); lane++) {
-        const struct lane_peer *peer = &self->peers[lane];
-        if (peer->hello_at && !peer->answered && peer->hello_at + HELLO_WAIT > latest)
-            latest = peer->hello_at + HELLO_WAIT;
+        int64_t deadline = hello_deadline_at (self, lane);
+        latest = deadline > latest ? deadline : latest;
     }
     return latest > clock_now () ? latest : 0;
 }
@@ -405,18 +418,32 @@ static struct publisher *find_or_add (struct publishers *self, struct slice name
     return publisher;
 }
 
-/* A runtime that starts its count anew should take a new name; when it says HELLO again and goes on with the first
- * number it is believed all the same. */
+/* A runtime that starts its count anew should take a new name; one that does not is believed all the same. */
+static void start_anew (struct publisher *self, uint64_t first)
+{
+    give_up (self, "the publisher has started anew");
+    begin_at (self, first);
+    self->known = self->guess_end = 0;
+    self->begun = false;
+}
+
+/* HELLO came again and did not tell where the count stands, and now the first number comes again? */
 static bool restarted (struct publisher *self, uint64_t seq)
 {
-    bool anew = self->returned && seq <= 1 && seq < self->next;
+    bool anew = self->returned && seq <= 1;
     self->returned = false;
-    if (!anew)
-        return false;
-    give_up (self, "the publisher has started anew");
-    begin_at (self, seq);
-    self->known = self->guess_end = 0;
-    return true;
+    if (anew)
+        start_anew (self, seq);
+    return anew;
+}
+
+/* HELLO has come again. A count below what had come before HELLO was sent is a new one. */
+static void come_back (struct publisher *self, const uint64_t *seq)
+{
+    self->returned = !seq;
+    if (seq && *seq + 1 < self->next_at_hello)
+        start_anew (self, 1);
+    self->known = higher (self->known, seq ? *seq : 0);
 }
 
 /* The answer to HELLO may have overtaken events that we have subscribed to; and some count from 0. */
@@ -551,10 +578,8 @@ void publishers_hello (struct publishers *self, int lane, struct slice name, con
         return; /* it is taken as one that nobody has introduced */
     if (fresh || publisher->stage == PUBLISHER_SETTLING)
         settle (publisher, seq, peer->known, peer->hello_wall);
-    else {
-        publisher->returned = true;
-        publisher->known = higher (publisher->known, seq ? *seq : 0);
-    }
+    else
+        come_back (publisher, seq);
     publisher->lane = lane;
     publisher->introduced = true;
     heard (self, publisher);
@@ -586,7 +611,10 @@ void publishers_lane_up (struct publishers *self, int lane)
     LIST_FOREACH (&self->all, link) {
         struct publisher *publisher = LIST_ENTRY (link, struct publisher, link);
         bool waits = publisher->stage == PUBLISHER_REPAIRING && publisher->asked_end <= publisher->next;
-        if (publisher->lane == lane && waits)
+        if (publisher->lane != lane)
+            continue;
+        publisher->next_at_hello = publisher->next;
+        if (waits)
             ask (publisher);
     }
 }
