@@ -20,6 +20,7 @@ struct held {
 /* --- life ---------------------------------------------------------------------------------------------------- */
 
 static void on_timer (struct timer *timer);
+static void on_no_hello (struct timer *timer);
 
 static struct publisher *new_publisher (struct publishers *self, struct slice name, int lane)
 {
@@ -62,6 +63,10 @@ void publishers_init (struct publishers *self, const struct config *config, stru
     *self = (struct publishers){.config = config, .wheel = wheel, .runtime = runtime, .port = port};
     list_init (&self->all);
     list_init (&self->departed);
+    for (int lane = 0; lane < LANES_MAX; lane++) {
+        self->peers[lane].owner = self;
+        timer_init (&self->peers[lane].patience, on_no_hello);
+    }
 }
 
 void publishers_fini (struct publishers *self)
@@ -70,8 +75,10 @@ void publishers_fini (struct publishers *self)
         free_publisher (LIST_ENTRY (link, struct publisher, link));
     LIST_FOREACH (&self->departed, link)
         free_publisher (LIST_ENTRY (link, struct publisher, link));
-    for (int lane = 0; lane < LANES_MAX; lane++)
+    for (int lane = 0; lane < LANES_MAX; lane++) {
+        wheel_cancel (&self->peers[lane].patience);
         free_publisher (self->peers[lane].nameless);
+    }
     free_publisher (self->homeless);
 }
 
@@ -309,17 +316,21 @@ static void begin_at (struct publisher *self, uint64_t first)
     self->stage = PUBLISHER_FLOWING;
 }
 
-/* Is there no lane but this publisher's, and another one was there before? Then it has begun under our eyes. */
-static bool is_successor (const struct publisher *self)
+/* Where a publisher begins that only its events have told of. When each lane has had one, another name is a restart
+ * whose HELLO is late, and has begun under our eyes; unless it is one that was forgotten, or too far on for that. */
+static uint64_t first_unheralded (const struct publishers *self, uint64_t seen)
 {
-    return self->lane != LANE_NONE && self->owner->peers[self->lane].known;
+    bool successor = seen > 1 && seen <= (uint64_t) self->config->replay_events && !self->forgot;
+    for (int lane = 0; successor && lane < self->runtime->lanes (self->runtime->self); lane++)
+        successor = self->peers[lane].known;
+    return successor ? 1 : seen;
 }
 
 /* No HELLO has told of it. */
 static void settle_unknown (struct publisher *self)
 {
     const struct held *held = first_held (self);
-    begin_at (self, held && !is_successor (self) ? held->first : 1);
+    begin_at (self, held ? first_unheralded (self->owner, held->first) : 1);
     advance (self);
 }
 
@@ -375,6 +386,7 @@ static void forget_oldest (struct publishers *self)
             self->peers[lane].publisher = NULL;
     free_publisher (oldest);
     self->n--;
+    self->forgot = true;
 }
 
 static struct publisher *add (struct publishers *self, struct slice name)
@@ -383,6 +395,8 @@ static struct publisher *add (struct publishers *self, struct slice name)
     struct publisher *publisher = new_publisher (self, name, single ? 0 : LANE_NONE);
     if (!publisher)
         return NULL;
+    if (single && !self->runtime->lane_up (self->runtime->self, 0))
+        publisher->gone_since = clock_now (); /* it may go before it can introduce itself */
     if (self->n == PUBLISHERS_MAX)
         forget_oldest (self);
     list_append (&self->all, &publisher->link);
@@ -411,7 +425,7 @@ static struct publisher *find_or_add (struct publishers *self, struct slice name
     if (!publisher && (publisher = add (self, name))) {
         int64_t deadline = hello_deadline (self);
         publisher->stage = deadline ? PUBLISHER_SETTLING : PUBLISHER_FLOWING;
-        publisher->next = seq;
+        publisher->next = first_unheralded (self, seq);
         if (deadline)
             wheel_set (self->wheel, &publisher->timer, deadline);
     }
@@ -566,12 +580,31 @@ static void replace (struct publishers *self, int lane, const struct publisher *
     }
 }
 
-void publishers_hello (struct publishers *self, int lane, struct slice name, const uint64_t *seq)
+/* Has the first runtime at this lane been asked who it is, and may it still answer? */
+static bool may_answer (const struct lane_peer *peer)
+{
+    return peer->hello_at && !peer->answered && !peer->known && clock_now () < peer->hello_at + HELLO_WAIT;
+}
+
+bool publishers_settled (const struct publishers *self)
+{
+    for (int lane = 0; lane < self->runtime->lanes (self->runtime->self); lane++)
+        if (self->runtime->lane_up (self->runtime->self, lane) && may_answer (&self->peers[lane]))
+            return false;
+    return true;
+}
+
+static void on_no_hello (struct timer *timer)
+{
+    struct publishers *self = CONTAINER_OF (timer, struct lane_peer, patience)->owner;
+    self->port.settled (self->port.self);
+}
+
+static void introduce (struct publishers *self, int lane, struct slice name, const uint64_t *seq)
 {
     struct lane_peer *peer = &self->peers[lane];
     struct publisher *publisher = find (self, name);
     bool fresh = !publisher;
-    peer->answered = true;
     if (name.n == 0)
         return;
     if (fresh && !(publisher = add (self, name)))
@@ -591,6 +624,15 @@ void publishers_hello (struct publishers *self, int lane, struct slice name, con
         advance (publisher);
 }
 
+void publishers_hello (struct publishers *self, int lane, struct slice name, const uint64_t *seq)
+{
+    struct lane_peer *peer = &self->peers[lane];
+    peer->answered = true;
+    wheel_cancel (&peer->patience);
+    introduce (self, lane, name, seq);
+    self->port.settled (self->port.self);
+}
+
 void publishers_claim (struct publishers *self, int lane, uint64_t seq)
 {
     struct publisher *publisher = self->peers[lane].publisher;
@@ -607,6 +649,8 @@ void publishers_lane_up (struct publishers *self, int lane)
     peer->hello_at = clock_now ();
     peer->hello_wall = clock_wall ();
     peer->answered = false;
+    if (!peer->known)
+        wheel_set (self->wheel, &peer->patience, peer->hello_at + HELLO_WAIT);
     set_gone (peer->nameless, false);
     LIST_FOREACH (&self->all, link) {
         struct publisher *publisher = LIST_ENTRY (link, struct publisher, link);
@@ -623,6 +667,7 @@ void publishers_lane_up (struct publishers *self, int lane)
 void publishers_lane_down (struct publishers *self, int lane)
 {
     set_gone (self->peers[lane].nameless, true);
+    wheel_cancel (&self->peers[lane].patience);
     LIST_FOREACH (&self->all, link) {
         struct publisher *publisher = LIST_ENTRY (link, struct publisher, link);
         if (publisher->lane != lane)
