@@ -317,10 +317,10 @@ static void begin_at (struct publisher *self, uint64_t first)
 }
 
 /* Where a publisher begins that only its events have told of. When each lane has had one, another name is a restart
- * whose HELLO is late, and has begun under our eyes; unless it is one that was forgotten. */
+ * whose HELLO is late, and has begun under our eyes; unless it is one that was forgotten, or too far on for that. */
 static uint64_t first_unheralded (const struct publishers *self, uint64_t seen)
 {
-    bool successor = seen > 1 && !self->forgot;
+    bool successor = seen > 1 && seen <= (uint64_t) self->config->replay_events && !self->forgot;
     for (int lane = 0; successor && lane < self->runtime->lanes (self->runtime->self); lane++)
         successor = self->peers[lane].known;
     return successor ? 1 : seen;
@@ -353,14 +353,21 @@ static void settle (struct publisher *self, const uint64_t *seq, bool successor,
 
 /* --- events -------------------------------------------------------------------------------------------------- */
 
-/* Should a HELLO that is under way be waited for? Until when; 0: no. */
+/* Until when a runtime may still introduce itself at this lane; 0: there is nothing to wait for. */
+static int64_t hello_deadline_at (const struct publishers *self, int lane)
+{
+    const struct lane_peer *peer = &self->peers[lane];
+    if (!self->runtime->lane_up (self->runtime->self, lane)) /* the event link has come up first */
+        return clock_now () + self->config->replay_timeout_ms * MS_NS;
+    return peer->hello_at && !peer->answered ? peer->hello_at + HELLO_WAIT : 0;
+}
+
 static int64_t hello_deadline (const struct publishers *self)
 {
     int64_t latest = 0;
     for (int lane = 0; lane < self->runtime->lanes (self->runtime->self); lane++) {
-        const struct lane_peer *peer = &self->peers[lane];
-        if (peer->hello_at && !peer->answered && peer->hello_at + HELLO_WAIT > latest)
-            latest = peer->hello_at + HELLO_WAIT;
+        int64_t deadline = hello_deadline_at (self, lane);
+        latest = deadline > latest ? deadline : latest;
     }
     return latest > clock_now () ? latest : 0;
 }
@@ -425,18 +432,32 @@ static struct publisher *find_or_add (struct publishers *self, struct slice name
     return publisher;
 }
 
-/* A runtime that starts its count anew should take a new name; when it says HELLO again and goes on with the first
- * number it is believed all the same. */
+/* A runtime that starts its count anew should take a new name; one that does not is believed all the same. */
+static void start_anew (struct publisher *self, uint64_t first)
+{
+    give_up (self, "the publisher has started anew");
+    begin_at (self, first);
+    self->known = self->guess_end = 0;
+    self->begun = false;
+}
+
+/* HELLO came again and did not tell where the count stands, and now the first number comes again? */
 static bool restarted (struct publisher *self, uint64_t seq)
 {
-    bool anew = self->returned && seq <= 1 && seq < self->next;
+    bool anew = self->returned && seq <= 1;
     self->returned = false;
-    if (!anew)
-        return false;
-    give_up (self, "the publisher has started anew");
-    begin_at (self, seq);
-    self->known = self->guess_end = 0;
-    return true;
+    if (anew)
+        start_anew (self, seq);
+    return anew;
+}
+
+/* HELLO has come again. A count below what had come before HELLO was sent is a new one. */
+static void come_back (struct publisher *self, const uint64_t *seq)
+{
+    self->returned = !seq;
+    if (seq && *seq + 1 < self->next_at_hello)
+        start_anew (self, 1);
+    self->known = higher (self->known, seq ? *seq : 0);
 }
 
 /* The answer to HELLO may have overtaken events that we have subscribed to; and some count from 0. */
@@ -590,10 +611,8 @@ static void introduce (struct publishers *self, int lane, struct slice name, con
         return; /* it is taken as one that nobody has introduced */
     if (fresh || publisher->stage == PUBLISHER_SETTLING)
         settle (publisher, seq, peer->known, peer->hello_wall);
-    else {
-        publisher->returned = !seq || *seq + 1 < publisher->next; /* else it goes on with its count */
-        publisher->known = higher (publisher->known, seq ? *seq : 0);
-    }
+    else
+        come_back (publisher, seq);
     publisher->lane = lane;
     publisher->introduced = true;
     heard (self, publisher);
@@ -636,7 +655,10 @@ void publishers_lane_up (struct publishers *self, int lane)
     LIST_FOREACH (&self->all, link) {
         struct publisher *publisher = LIST_ENTRY (link, struct publisher, link);
         bool waits = publisher->stage == PUBLISHER_REPAIRING && publisher->asked_end <= publisher->next;
-        if (publisher->lane == lane && waits)
+        if (publisher->lane != lane)
+            continue;
+        publisher->next_at_hello = publisher->next;
+        if (waits)
             ask (publisher);
     }
 }

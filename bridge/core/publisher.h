@@ -51,12 +51,13 @@ struct publisher {
     } stage;
     bool begun;      /* something was delivered */
     bool introduced; /* by HELLO */
-    bool returned;   /* by another HELLO since its last event, and its count may have begun anew */
+    bool returned;   /* by another HELLO that did not tell its count, since its last event */
     bool guessing; /* HELLO did not tell where the count stood: what came before the first event may be older than we */
 
-    uint64_t next;    /* number of the next event in turn */
-    uint64_t known;   /* highest number that is known to exist, or below `next` */
-    uint64_t gap_end; /* repairing: the last one missing */
+    uint64_t next;          /* number of the next event in turn */
+    uint64_t next_at_hello; /* the same when HELLO was sent last */
+    uint64_t known;         /* highest number that is known to exist, or below `next` */
+    uint64_t gap_end;       /* repairing: the last one missing */
     uint64_t
         asked_end; /* repairing: one behind the last that is asked for; not above `next` when nothing is under way */
     int64_t gap_since;  /* repairing: monotonic ns */

@@ -188,6 +188,42 @@ def test_events_without_number_pass(runtime, stack):
     assert counts(bridge) == (1, 1, 0)
 
 
+def test_a_client_comes_back_in_the_midst(runtime, stack):
+    """An open gap is no reason to miss anything: what is held back comes when its turn has come."""
+    runtime.answer_replay = False
+    bridge = linked(stack, runtime, replay_timeout_ms=60000)
+    client = stack.connect()
+    epoch = client.established["data"]["resume"]["epoch"]
+    emit(runtime, [1, 2])
+    drop(runtime, [3])
+    emit(runtime, [4])
+    expect(client, [1, 2])
+    runtime.wait_questions(1)
+    client.close()
+    bridge.wait_total("connections", 0)
+    again = stack.connect(path=f"/ws?epoch={epoch}&offset=1")
+    assert again.established["data"]["recovered"] is True
+    expect(again, [2])
+    again.quiet(runtime)
+    runtime.answer(3, 3)
+    assert expect(again, [3, 4]) == 4
+    assert counts(bridge) == (1, 1, 0)
+
+
+def test_a_drain_under_an_open_gap(runtime, stack):
+    """What is held back when the bridge goes is not delivered, and holds up nothing."""
+    runtime.answer_replay = False
+    bridge = linked(stack, runtime, replay_timeout_ms=60000)
+    client = stack.connect()
+    drop(runtime, [1])
+    emit(runtime, range(2, 100))
+    runtime.wait_questions(1)
+    client.quiet(runtime)
+    assert bridge.stop() == 0
+    assert client.wait_closed()[0] == 1012
+    assert [frame["type"] for frame in client.rest()] == ["bridge_draining"]
+
+
 def test_other_publishers_pass(stack):
     """A gap of one runtime holds back nothing of another, and each is asked for its own."""
     first, second = (stack.runtime(sequenced=True, publisher=name, answer_replay=False) for name in ("p1", "p2"))

@@ -161,6 +161,22 @@ def test_an_event_that_is_none(runtime, bridge, stack, body):
     assert counts(bridge)[2] == 0
 
 
+@pytest.mark.parametrize("user", ["", "x" * 129, "a\0b"], ids=["empty", "long", "control"])
+def test_an_event_for_no_user(runtime, bridge, stack, user):
+    """As on the event link: what nobody can be meant by is dropped, has had its number, and is no loss."""
+    client = stack.connect()
+    emit(runtime, [1])
+    runtime.drop(user, event(99))
+    emit(runtime, [3])
+    expect(client, [1])
+    assert [tuple(question)[1:] for question in runtime.wait_questions(1)] == [(2, 2)]
+    runtime.answer(2, 2)
+    expect(client, [3])
+    client.quiet(runtime)
+    assert bridge.total("events_dropped_total") + bridge.total("runtime_commands_dropped_total") == 1
+    assert counts(bridge)[2] == 0
+
+
 def packed(**headers):
     """A headers frame."""
     return msgpack.packb(headers)

@@ -149,6 +149,19 @@ def test_257_runs_of_one_user(bridge, runtime, stack):
     assert [run["run_id"] for run in snapshot(joined)] == ["r0"] + [f"r{number}" for number in range(2, 256)] + ["new"]
 
 
+def test_more_than_100000_runs(runtime, stack):
+    """Of all users together: the ones that were silent for the longest time are no longer followed."""
+    bridge = stack.bridge(runtime, history_events=1)
+    for number in range(100100):
+        runtime.emit(f"user-{number % 500}", started(f"r{number}"))
+    bridge.wait_metric("events_received_total", 100100, type="agent_started", timeout=60)
+    assert bridge.metric("runs_active") == 100000
+    assert outcomes(bridge) == {"untracked": 100}
+    for user, oldest in ((0, 500), (99, 599), (100, 100)):
+        runs = snapshot(stack.connect(f"user-{user}"))
+        assert runs[0]["run_id"] == f"r{oldest}" and len(runs) == len(range(oldest, 100100, 500))
+
+
 def test_run_histograms(runtime, stack):
     """One observation per answered message, per event after the first and per end."""
     bridge = stack.bridge(runtime)

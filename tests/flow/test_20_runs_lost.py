@@ -366,6 +366,26 @@ def test_nothing_in_progress(runtime, stack):
     assert not runtime.commands("ABANDONED", user_id="alice")
 
 
+def test_abandoned_while_the_link_is_down(stack):
+    """It is told when the link is there again, once. A stall, which comes later than the grace, is the clock."""
+    runtime = stack.runtime("tcp")
+    wire = stack.wire(runtime)
+    bridge, client = abandon(stack, runtime, ["r"], **wire.options, run_stall_s=2, runtime_lost_s=600)
+    wire.commands.refuse()
+    wire.commands.reset()
+    bridge.wait_metric("runtime_link_up", 0, link="commands")
+    client.close()
+    bridge.wait_total("connections", 0)
+    runtime.emit("alice", event(1, run_id="r"))
+    bridge.wait_metric("history_events", 2)
+    bridge.wait_metric("runs_stalled", 1)
+    assert not runtime.commands("ABANDONED")
+    wire.commands.accept()
+    assert runtime.wait_command("ABANDONED").headers == {"runs": ["r"]}
+    stack.connect("bob").ping()
+    assert len(runtime.commands("ABANDONED")) == 1
+
+
 def test_never_with_0(runtime, stack):
     """The default: a stall, which comes later, is the clock."""
     bridge, client = abandon(stack, runtime, ["r"], abandon_grace_s=0, run_stall_s=1)

@@ -1,6 +1,7 @@
 """A runtime that stands still and a network that is cut: what clients say and what they are told stays exact."""
 import json
 import random
+import signal
 import threading
 
 import pytest
@@ -125,6 +126,27 @@ def test_a_runtime_that_is_killed_while_it_stands_still(stack):
         seqs = [seq for seq, _ in heard(runtime, client)]
         assert seqs == sorted(set(seqs))
     assert len(runtime.commands("CONNECT", mark)) == 2
+
+
+# the bridge stands still
+
+
+def test_a_bridge_that_stands_still(stack):
+    """SIGSTOP of the bridge for longer than it waits for an answer: the answer is there when it goes on, nothing is lost."""
+    runtime = stack.runtime(sequenced=True, answer_replay=False)
+    bridge = linked(stack, runtime, replay_timeout_ms=200)
+    client = stack.connect()
+    for turn in range(3):
+        first = 1000 * turn + 1
+        drop(runtime, range(first, first + 999))
+        emit(runtime, [first + 999])
+        runtime.wait_questions(turn + 1)
+        bridge.signal(signal.SIGSTOP)
+        runtime.answer(first, first + 998)
+        threading.Event().wait(0.5)
+        bridge.signal(signal.SIGCONT)
+        expect(client, range(first, first + 1000))
+    assert counts(bridge) == (3, 2997, 0)
 
 
 # the network stands still

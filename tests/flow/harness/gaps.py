@@ -33,7 +33,7 @@ def drop(runtime, numbers, user="alice", **fields):
 
 def expect(client, numbers):
     """The next frames are exactly these, with rising offsets; the last offset."""
-    events = client.recv_events(len(numbers), timeout=60)
+    events = client.recv_events(len(numbers), timeout=30)
     assert [one["n"] for one in events] == list(numbers)
     offsets = [one["_offset"] for one in events]
     assert offsets == sorted(set(offsets))

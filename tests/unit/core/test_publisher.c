@@ -805,6 +805,68 @@ static void test_restart_under_the_old_name (void **state)
     assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
 }
 
+static void test_restart_under_the_old_name_with_seq (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 3);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 1);
+    take (2);
+    expect ("1 2 3 ?1-1 ");
+    answer_all (1, 1);
+    expect ("1 2 ");
+}
+
+/* Events that overtake the answer to HELLO make no new count of it. */
+static void test_hello_is_late (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 3);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    take_all (4, 6);
+    hello_at (0, "p", 3);
+    take (7);
+    expect ("1 2 3 4 5 6 7 ");
+}
+
+/* The tail was fetched after HELLO; its originals are repeats. */
+static void test_originals_after_repair (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 2);
+    time_out ("p");
+    answer_all (1, 2);
+    expect ("?1-2 1 2 ");
+    assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
+}
+
+/* Nobody has introduced it, but the one before it at the only lane is gone: its first number is 1. */
+static void test_successor_before_its_lane (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    lane_up[0] = false;
+    assert_int_equal (take_of ("q", 3), PUBLISHER_TAKEN);
+    expect ("");
+    lane_up[0] = true;
+    publishers_lane_up (&all, 0);
+    hello_at (0, "q", 3);
+    expect ("?1-2 ");
+    publishers_lane_down (&all, 0);
+    lane_up[0] = false;
+    assert_int_equal (take_of ("r", 2), PUBLISHER_TAKEN);
+    time_out ("r");
+    expect ("?1-1 ");
+}
+
 /* --- who has gone -------------------------------------------------------------------------------------------- */
 
 static void note_gone (void *arg, struct publisher *publisher)
@@ -992,6 +1054,10 @@ int main (void)
         TEST (test_return),
         TEST (test_return_before_the_first_event),
         TEST (test_restart_under_the_old_name),
+        TEST (test_restart_under_the_old_name_with_seq),
+        TEST (test_hello_is_late),
+        TEST (test_originals_after_repair),
+        TEST (test_successor_before_its_lane),
         TEST (test_gone_and_back),
         TEST (test_replaced),
         TEST (test_last_words),
