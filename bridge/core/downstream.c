@@ -242,7 +242,7 @@ void downstream_event (struct hub *hub, const struct slice *frames, size_t n)
         return;
     }
     /* A bad one takes its number all the same. */
-    struct slice user = frames[0].n <= USER_ID_MAX ? frames[0] : slice_str (NULL);
+    struct slice user = ident_fits_user (frames[0]);
     enum publisher_result result = publishers_take (&hub->publishers, meta.publisher, meta.seq, user, frames[1]);
     if (result == PUBLISHER_TAKEN)
         return;

@@ -4,6 +4,7 @@
 
 #define HELLO_WAIT   (500 * MS_NS) /* for the answer, before a publisher that nobody has introduced is taken as it is */
 #define TRAIL_WAIT   (200 * MS_NS) /* events and commands travel apart: what PONG tells of may be on the way */
+#define STOOD_STILL  (300 * MS_NS) /* a timer this late shows that the process was stopped */
 #define ASK_MAX      1000          /* events for one REPLAY */
 #define GAP_TIMEOUTS 5             /* times replay-timeout-ms for a whole gap */
 
@@ -710,7 +711,10 @@ static void on_timer (struct timer *timer)
         open_gap (self);
         return;
     case PUBLISHER_REPAIRING:
-        give_up (self, "the runtime does not answer");
+        if (clock_now () - timer->due > STOOD_STILL) /* it was we: the answer may lie in the socket */
+            wheel_set (self->owner->wheel, timer, clock_now () + TRAIL_WAIT);
+        else
+            give_up (self, "the runtime does not answer");
         return;
     case PUBLISHER_FLOWING:
         return;
