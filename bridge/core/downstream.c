@@ -242,7 +242,7 @@ void downstream_event (struct hub *hub, const struct slice *frames, size_t n)
         return;
     }
     /* A bad one takes its number all the same. */
-    struct slice user = frames[0].n <= USER_ID_MAX ? frames[0] : slice_str (NULL);
+    struct slice user = ident_fits_user (frames[0]);
     enum publisher_result result = publishers_take (&hub->publishers, meta.publisher, meta.seq, user, frames[1]);
     if (result == PUBLISHER_TAKEN)
         return;
@@ -256,7 +256,14 @@ bool downstream_own (struct hub *hub, struct user *user, const struct event *eve
     return deliver_kept (hub, NULL, user_id (user), event) == DROP_NONE;
 }
 
+/* Whoever has waited for it is welcome now. */
+static void port_settled (void *self)
+{
+    session_links_changed (self, LANE_NONE);
+}
+
 struct publisher_port downstream_port (struct hub *hub)
 {
-    return (struct publisher_port){.self = hub, .deliver = port_deliver, .ask = port_ask, .lost = port_lost};
+    return (struct publisher_port){
+        .self = hub, .deliver = port_deliver, .ask = port_ask, .lost = port_lost, .settled = port_settled};
 }

@@ -18,6 +18,12 @@ bool ident_is_connection (struct slice id);
 /* Could this be a user id: 1 to 128 bytes, UTF-8, no control characters (U+0000 to U+001F, U+007F to U+009F)? */
 bool ident_is_user (struct slice id);
 
+/* The same id, or the empty one when it is too long for a user's. */
+static inline struct slice ident_fits_user (struct slice id)
+{
+    return id.n <= USER_ID_MAX ? id : slice_of (NULL, 0);
+}
+
 #define EPOCH_LEN 16
 
 /* Write an epoch, opaque to clients, NUL-terminated, into EPOCH_LEN + 1 bytes: the same for the same arguments in this

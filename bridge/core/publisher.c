@@ -4,6 +4,7 @@
 
 #define HELLO_WAIT   (500 * MS_NS) /* for the answer, before a publisher that nobody has introduced is taken as it is */
 #define TRAIL_WAIT   (200 * MS_NS) /* events and commands travel apart: what PONG tells of may be on the way */
+#define STOOD_STILL  (300 * MS_NS) /* a timer this late shows that the process was stopped */
 #define ASK_MAX      1000          /* events for one REPLAY */
 #define GAP_TIMEOUTS 5             /* times replay-timeout-ms for a whole gap */
 
@@ -20,6 +21,7 @@ struct held {
 /* --- life ---------------------------------------------------------------------------------------------------- */
 
 static void on_timer (struct timer *timer);
+static void on_no_hello (struct timer *timer);
 
 static struct publisher *new_publisher (struct publishers *self, struct slice name, int lane)
 {
@@ -62,6 +64,10 @@ void publishers_init (struct publishers *self, const struct config *config, stru
     *self = (struct publishers){.config = config, .wheel = wheel, .runtime = runtime, .port = port};
     list_init (&self->all);
     list_init (&self->departed);
+    for (int lane = 0; lane < LANES_MAX; lane++) {
+        self->peers[lane].owner = self;
+        timer_init (&self->peers[lane].patience, on_no_hello);
+    }
 }
 
 void publishers_fini (struct publishers *self)
@@ -70,8 +76,10 @@ void publishers_fini (struct publishers *self)
         free_publisher (LIST_ENTRY (link, struct publisher, link));
     LIST_FOREACH (&self->departed, link)
         free_publisher (LIST_ENTRY (link, struct publisher, link));
-    for (int lane = 0; lane < LANES_MAX; lane++)
+    for (int lane = 0; lane < LANES_MAX; lane++) {
+        wheel_cancel (&self->peers[lane].patience);
         free_publisher (self->peers[lane].nameless);
+    }
     free_publisher (self->homeless);
 }
 
@@ -309,11 +317,21 @@ static void begin_at (struct publisher *self, uint64_t first)
     self->stage = PUBLISHER_FLOWING;
 }
 
-/* No HELLO has told of it: the first event that was seen is the first one. */
+/* Where a publisher begins that only its events have told of. When each lane has had one, another name is a restart
+ * whose HELLO is late, and has begun under our eyes; unless it is one that was forgotten, or too far on for that. */
+static uint64_t first_unheralded (const struct publishers *self, uint64_t seen)
+{
+    bool successor = seen > 1 && seen <= (uint64_t) self->config->replay_events && !self->forgot;
+    for (int lane = 0; successor && lane < self->runtime->lanes (self->runtime->self); lane++)
+        successor = self->peers[lane].known;
+    return successor ? 1 : seen;
+}
+
+/* No HELLO has told of it. */
 static void settle_unknown (struct publisher *self)
 {
     const struct held *held = first_held (self);
-    begin_at (self, held ? held->first : 1);
+    begin_at (self, held ? first_unheralded (self->owner, held->first) : 1);
     advance (self);
 }
 
@@ -336,14 +354,21 @@ static void settle (struct publisher *self, const uint64_t *seq, bool successor,
 
 /* --- events -------------------------------------------------------------------------------------------------- */
 
-/* Should a HELLO that is under way be waited for? Until when; 0: no. */
+/* Until when a runtime may still introduce itself at this lane; 0: there is nothing to wait for. */
+static int64_t hello_deadline_at (const struct publishers *self, int lane)
+{
+    const struct lane_peer *peer = &self->peers[lane];
+    if (!self->runtime->lane_up (self->runtime->self, lane)) /* the event link has come up first */
+        return clock_now () + self->config->replay_timeout_ms * MS_NS;
+    return peer->hello_at && !peer->answered ? peer->hello_at + HELLO_WAIT : 0;
+}
+
 static int64_t hello_deadline (const struct publishers *self)
 {
     int64_t latest = 0;
     for (int lane = 0; lane < self->runtime->lanes (self->runtime->self); lane++) {
-        const struct lane_peer *peer = &self->peers[lane];
-        if (peer->hello_at && !peer->answered && peer->hello_at + HELLO_WAIT > latest)
-            latest = peer->hello_at + HELLO_WAIT;
+        int64_t deadline = hello_deadline_at (self, lane);
+        latest = deadline > latest ? deadline : latest;
     }
     return latest > clock_now () ? latest : 0;
 }
@@ -362,6 +387,7 @@ static void forget_oldest (struct publishers *self)
             self->peers[lane].publisher = NULL;
     free_publisher (oldest);
     self->n--;
+    self->forgot = true;
 }
 
 static struct publisher *add (struct publishers *self, struct slice name)
@@ -370,6 +396,8 @@ static struct publisher *add (struct publishers *self, struct slice name)
     struct publisher *publisher = new_publisher (self, name, single ? 0 : LANE_NONE);
     if (!publisher)
         return NULL;
+    if (single && !self->runtime->lane_up (self->runtime->self, 0))
+        publisher->gone_since = clock_now (); /* it may go before it can introduce itself */
     if (self->n == PUBLISHERS_MAX)
         forget_oldest (self);
     list_append (&self->all, &publisher->link);
@@ -398,25 +426,39 @@ static struct publisher *find_or_add (struct publishers *self, struct slice name
     if (!publisher && (publisher = add (self, name))) {
         int64_t deadline = hello_deadline (self);
         publisher->stage = deadline ? PUBLISHER_SETTLING : PUBLISHER_FLOWING;
-        publisher->next = seq;
+        publisher->next = first_unheralded (self, seq);
         if (deadline)
             wheel_set (self->wheel, &publisher->timer, deadline);
     }
     return publisher;
 }
 
-/* A runtime that starts its count anew should take a new name; when it says HELLO again and goes on with the first
- * number it is believed all the same. */
+/* A runtime that starts its count anew should take a new name; one that does not is believed all the same. */
+static void start_anew (struct publisher *self, uint64_t first)
+{
+    give_up (self, "the publisher has started anew");
+    begin_at (self, first);
+    self->known = self->guess_end = 0;
+    self->begun = false;
+}
+
+/* HELLO came again and did not tell where the count stands, and now the first number comes again? */
 static bool restarted (struct publisher *self, uint64_t seq)
 {
-    bool anew = self->returned && seq <= 1 && seq < self->next;
+    bool anew = self->returned && seq <= 1;
     self->returned = false;
-    if (!anew)
-        return false;
-    give_up (self, "the publisher has started anew");
-    begin_at (self, seq);
-    self->known = self->guess_end = 0;
-    return true;
+    if (anew)
+        start_anew (self, seq);
+    return anew;
+}
+
+/* HELLO has come again. A count below what had come before HELLO was sent is a new one. */
+static void come_back (struct publisher *self, const uint64_t *seq)
+{
+    self->returned = !seq;
+    if (seq && *seq + 1 < self->next_at_hello)
+        start_anew (self, 1);
+    self->known = higher (self->known, seq ? *seq : 0);
 }
 
 /* The answer to HELLO may have overtaken events that we have subscribed to; and some count from 0. */
@@ -539,22 +581,39 @@ static void replace (struct publishers *self, int lane, const struct publisher *
     }
 }
 
-void publishers_hello (struct publishers *self, int lane, struct slice name, const uint64_t *seq)
+/* Has the first runtime at this lane been asked who it is, and may it still answer? */
+static bool may_answer (const struct lane_peer *peer)
+{
+    return peer->hello_at && !peer->answered && !peer->known && clock_now () < peer->hello_at + HELLO_WAIT;
+}
+
+bool publishers_settled (const struct publishers *self)
+{
+    for (int lane = 0; lane < self->runtime->lanes (self->runtime->self); lane++)
+        if (self->runtime->lane_up (self->runtime->self, lane) && may_answer (&self->peers[lane]))
+            return false;
+    return true;
+}
+
+static void on_no_hello (struct timer *timer)
+{
+    struct publishers *self = CONTAINER_OF (timer, struct lane_peer, patience)->owner;
+    self->port.settled (self->port.self);
+}
+
+static void introduce (struct publishers *self, int lane, struct slice name, const uint64_t *seq)
 {
     struct lane_peer *peer = &self->peers[lane];
     struct publisher *publisher = find (self, name);
     bool fresh = !publisher;
-    peer->answered = true;
     if (name.n == 0)
         return;
     if (fresh && !(publisher = add (self, name)))
         return; /* it is taken as one that nobody has introduced */
     if (fresh || publisher->stage == PUBLISHER_SETTLING)
         settle (publisher, seq, peer->known, peer->hello_wall);
-    else {
-        publisher->returned = true;
-        publisher->known = higher (publisher->known, seq ? *seq : 0);
-    }
+    else
+        come_back (publisher, seq);
     publisher->lane = lane;
     publisher->introduced = true;
     heard (self, publisher);
@@ -564,6 +623,15 @@ void publishers_hello (struct publishers *self, int lane, struct slice name, con
     peer->publisher = publisher;
     if (is_missing (publisher))
         advance (publisher);
+}
+
+void publishers_hello (struct publishers *self, int lane, struct slice name, const uint64_t *seq)
+{
+    struct lane_peer *peer = &self->peers[lane];
+    peer->answered = true;
+    wheel_cancel (&peer->patience);
+    introduce (self, lane, name, seq);
+    self->port.settled (self->port.self);
 }
 
 void publishers_claim (struct publishers *self, int lane, uint64_t seq)
@@ -582,11 +650,16 @@ void publishers_lane_up (struct publishers *self, int lane)
     peer->hello_at = clock_now ();
     peer->hello_wall = clock_wall ();
     peer->answered = false;
+    if (!peer->known)
+        wheel_set (self->wheel, &peer->patience, peer->hello_at + HELLO_WAIT);
     set_gone (peer->nameless, false);
     LIST_FOREACH (&self->all, link) {
         struct publisher *publisher = LIST_ENTRY (link, struct publisher, link);
         bool waits = publisher->stage == PUBLISHER_REPAIRING && publisher->asked_end <= publisher->next;
-        if (publisher->lane == lane && waits)
+        if (publisher->lane != lane)
+            continue;
+        publisher->next_at_hello = publisher->next;
+        if (waits)
             ask (publisher);
     }
 }
@@ -595,6 +668,7 @@ void publishers_lane_up (struct publishers *self, int lane)
 void publishers_lane_down (struct publishers *self, int lane)
 {
     set_gone (self->peers[lane].nameless, true);
+    wheel_cancel (&self->peers[lane].patience);
     LIST_FOREACH (&self->all, link) {
         struct publisher *publisher = LIST_ENTRY (link, struct publisher, link);
         if (publisher->lane != lane)
@@ -637,7 +711,10 @@ static void on_timer (struct timer *timer)
         open_gap (self);
         return;
     case PUBLISHER_REPAIRING:
-        give_up (self, "the runtime does not answer");
+        if (clock_now () - timer->due > STOOD_STILL) /* it was we: the answer may lie in the socket */
+            wheel_set (self->owner->wheel, timer, clock_now () + TRAIL_WAIT);
+        else
+            give_up (self, "the runtime does not answer");
         return;
     case PUBLISHER_FLOWING:
         return;

@@ -27,12 +27,14 @@
 struct publisher;
 
 /* What happens to events. `deliver`: in order; `not_before` (Unix seconds, 0: any) leaves out what is older. `ask`:
- * send REPLAY; false when it cannot be handed over. `lost`: `count` events will not come. */
+ * send REPLAY; false when it cannot be handed over. `lost`: `count` events will not come. `settled`: publishers_settled
+ * may have changed. */
 struct publisher_port {
     void *self;
     void (*deliver) (void *self, struct publisher *publisher, struct slice user, struct slice event, double not_before);
     bool (*ask) (void *self, int lane, struct slice publisher, uint64_t from, uint64_t to);
     void (*lost) (void *self, struct slice publisher, uint64_t count, const char *why);
+    void (*settled) (void *self);
 };
 
 struct publisher {
@@ -49,12 +51,13 @@ struct publisher {
     } stage;
     bool begun;      /* something was delivered */
     bool introduced; /* by HELLO */
-    bool returned;   /* by another HELLO since its last event */
+    bool returned;   /* by another HELLO that did not tell its count, since its last event */
     bool guessing; /* HELLO did not tell where the count stood: what came before the first event may be older than we */
 
-    uint64_t next;    /* number of the next event in turn */
-    uint64_t known;   /* highest number that is known to exist, or below `next` */
-    uint64_t gap_end; /* repairing: the last one missing */
+    uint64_t next;          /* number of the next event in turn */
+    uint64_t next_at_hello; /* the same when HELLO was sent last */
+    uint64_t known;         /* highest number that is known to exist, or below `next` */
+    uint64_t gap_end;       /* repairing: the last one missing */
     uint64_t
         asked_end; /* repairing: one behind the last that is asked for; not above `next` when nothing is under way */
     int64_t gap_since;  /* repairing: monotonic ns */
@@ -69,7 +72,9 @@ struct publisher {
 
 /* The runtime at one lane. */
 struct lane_peer {
-    int64_t hello_at; /* when HELLO was sent, monotonic ns; 0: never */
+    struct publishers *owner;
+    struct timer patience; /* with a first runtime that does not answer HELLO */
+    int64_t hello_at;      /* when HELLO was sent, monotonic ns; 0: never */
     double hello_wall;
     bool answered;
     bool known;                  /* a publisher has been introduced here before */
@@ -84,6 +89,7 @@ struct publishers {
     const struct runtime_port *runtime;
     struct list all; /* named ones, the last one heard first */
     uint32_t n;
+    bool forgot;          /* one of them, since there were too many */
     struct list departed; /* nameless ones whose runtime was replaced, until their runs have ended */
     struct lane_peer peers[LANES_MAX];
     struct publisher *homeless; /* owned; events without meta of users without a lane */
@@ -125,6 +131,10 @@ void publishers_claim (struct publishers *self, int lane, uint64_t seq);
 /* The lane has come up, and HELLO was sent; or it has gone. */
 void publishers_lane_up (struct publishers *self, int lane);
 void publishers_lane_down (struct publishers *self, int lane);
+
+/* Is it known for every runtime that is there where its events begin, or has that been waited for long enough? Clients
+ * that are told earlier that they have everything from now on may miss what comes before the answer to HELLO. */
+bool publishers_settled (const struct publishers *self);
 
 /* Where the events without meta come from that `lane` serves (LANE_NONE: nobody knows). NULL when memory is out. */
 struct publisher *publishers_nameless (struct publishers *self, int lane);

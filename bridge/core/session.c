@@ -221,7 +221,7 @@ static void settle (struct conn *conn)
     bool ready = hub_link_ready (conn->hub);
     int lane = ready ? lanes_for_user (&conn->hub->runtime, conn->user) : LANE_NONE;
     if (conn->state == CONN_authenticated) {
-        if (ready)
+        if (ready && publishers_settled (&conn->hub->publishers))
             welcome (conn);
         return;
     }

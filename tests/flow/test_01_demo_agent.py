@@ -171,9 +171,10 @@ def test_hello_and_ping(start_agent):
     side = start_agent()
     name, connection, user, headers, body = side.hello
     assert (name, connection, user, body) == ("HELLO", b"", b"", b"")
-    assert headers["protocol"] == 1 and headers["runtime"] and headers["publisher"]
+    assert headers["protocol"] == 1 and headers["runtime"] and headers["publisher"] and isinstance(headers["seq"], int)
     assert headers["sdk"].startswith("demo-agent/")
-    assert side.ask("PING", {"t": 12.5})[0::3] == ("PONG", {"t": 12.5})
+    name, _, _, headers, _ = side.ask("PING", {"t": 12.5})
+    assert (name, headers) == ("PONG", {"t": 12.5, "seq": headers["seq"]}) and isinstance(headers["seq"], int)
 
 
 @pytest.mark.parametrize("opcode", ["text", "binary"])

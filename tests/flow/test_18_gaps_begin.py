@@ -121,6 +121,29 @@ def test_hello_again(runtime, stack):
     assert counts(bridge) == (1, 2, 0)
 
 
+def test_from_the_welcome_on(stack):
+    """On a slow network: a client is welcome when it is known where events begin, and gets everything from then on."""
+    runtime = stack.runtime("tcp", sequenced=True)
+    wire = stack.wire(runtime)
+    for proxy in wire.both:
+        proxy.delay(0.2)
+    bridge = stack.bridge(**wire.options, runtime_ping_s=1)
+    client = stack.connect()
+    emit(runtime, [1, 2])
+    expect(client, [1, 2])
+    client.quiet(runtime)
+    assert counts(bridge)[2] == 0
+
+
+def test_welcome_without_hello(stack):
+    """A runtime that never answers is not waited for without end."""
+    runtime = stack.runtime(answer_hello=False)
+    stack.bridge(runtime, runtime_wait_ms=60000)
+    client = stack.connect()
+    runtime.emit("alice", event(1))
+    expect(client, [1])
+
+
 # restarts
 
 
@@ -150,6 +173,27 @@ def test_a_restarted_runtime(stack, first):
     expect(client, [11, 12, 13, 14, 15])
     client.quiet(runtime)
     assert counts(bridge) == (1, 3, 0)
+
+
+def test_a_restart_behind_a_link_that_stands_still(stack):
+    """The events of the new publisher come long before its HELLO can: they begin with 1 all the same."""
+    runtime = stack.runtime_process("tcp", sequenced=True, publisher="first")
+    wire = stack.wire(runtime)
+    bridge = linked(stack, runtime, **wire.options, replay_timeout_ms=60000)
+    client = stack.connect()
+    emit(runtime, [1])
+    expect(client, [1])
+    wire.commands.pause()
+    runtime.kill()
+    runtime.start(publisher="second")
+    runtime.wait_subscribed()
+    drop(runtime, [11, 12])
+    emit(runtime, [13])
+    bridge.wait_log("EVENT_GAP", publisher="second", to=2, **{"from": 1})
+    wire.commands.resume()
+    expect(client, [11, 12, 13])
+    client.quiet(runtime)
+    assert counts(bridge) == (1, 2, 0)
 
 
 def test_a_restart_at_any_time(stack):

@@ -201,7 +201,7 @@ def test_course_of_a_run_is_never_left_out(bridge, stack, stream):
         for kind in ("tool_executing", "tool_executing", "tool_completed", "tool_completed")[:2 * (1 + i % 2)]:
             wanted.append(stream.emit(kind, run_id="r", tool_name="t", execution_id=i, delta="d"))
     wanted.append(stream.emit("agent_error", run_id="r", error_code="E"))
-    wanted.append(stream.emit("agent_completed", run_id="r", status="failed"))
+    wanted.append(stream.emit("agent_completed", run_id="other", status="failed"))
     assert slow.recv_to("agent_completed")[fillers:] == wanted
     assert bridge.metric("events_coalesced_total") == 8
 

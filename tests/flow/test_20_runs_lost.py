@@ -140,6 +140,27 @@ def test_another_publisher_on_the_same_link(stack):
     assert bridge.metric("runs_total", outcome="runtime_lost") == 1
 
 
+def test_a_runtime_that_could_not_introduce_itself(stack):
+    """It came and went while the command link was down: its runs end like every other's."""
+    runtime = stack.runtime_process("tcp", sequenced=True, publisher="first")
+    wire = stack.wire(runtime)
+    bridge = linked(stack, runtime, **wire.options, runtime_lost_s=1)
+    client = stack.connect()
+    wire.commands.refuse()
+    runtime.kill()
+    bridge.wait_metric("runtime_link_up", 0, link="commands")
+    runtime.start(publisher="second")
+    runtime.wait_subscribed()
+    runtime.emit("alice", started("r"))
+    client.recv_type("agent_started")
+    runtime.kill()
+    runtime.start(publisher="third")
+    wire.commands.accept()
+    lost_end(client, "r")
+    runtime.wait_subscribed()
+    client.quiet(runtime)
+
+
 def test_the_same_publisher_comes_back(stack):
     """A link that is cut and comes back in time costs no run. Another runtime that goes later is the clock."""
     runtime = stack.runtime("tcp", sequenced=True, publisher="stays")

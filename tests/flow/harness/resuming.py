@@ -2,6 +2,7 @@
 has missed."""
 import asyncio
 import json
+import socket
 import threading
 
 import msgpack
@@ -11,7 +12,9 @@ from websockets.legacy.client import connect
 from .client import LOOP
 from .timing import scaled
 
-PAUSE = 0.02  # seconds between two attempts
+PAUSE = 0.02      # seconds between two attempts
+LITTLE = 1 << 17  # bytes that the kernel takes for a client that does not read; with less than a segment it would be slow
+                  # for long afterwards
 NOTICES = ("connection_established", "resync", "runs_snapshot", "connection_error", "bridge_draining")
 
 
@@ -31,7 +34,10 @@ class ResumingClient:
                          "close_timeout": scaled(2)}
         self._changed = threading.Condition()
         self._stopped = False
+        self._wanted = asyncio.Event()  # set while it shall be there
+        self._wanted.set()
         self._socket = None
+        self._there = False
         self._task = None
 
     # life
@@ -55,11 +61,40 @@ class ResumingClient:
 
     def abort(self):
         """Lose the TCP connection; it comes back at once. Waits for nothing but its return from the last time."""
-        async def cut():
-            self._socket.transport.abort()
         self.wait(lambda: len(self.established) > self.aborted, "its return")
         self.aborted += 1
+        self.cut()
+
+    def cut(self):
+        """Lose the TCP connection, if there is one."""
+        async def cut():
+            if self._socket:
+                self._socket.transport.abort()
         LOOP.run(cut())
+
+    def leave(self):
+        """Lose the TCP connection, and stay away until come_back()."""
+        LOOP.run(self._set(self._wanted.clear))
+        self.cut()
+
+    def come_back(self):
+        """After leave()."""
+        LOOP.run(self._set(self._wanted.set))
+
+    def stop_reading(self):
+        """Take nothing from the socket of this connection, until read_on() or its end; the kernel takes little for it."""
+        async def stop():
+            if self._socket and self._socket.open:
+                self._socket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+                self._socket.transport.pause_reading()
+        LOOP.run(stop())
+
+    def read_on(self):
+        """After stop_reading()."""
+        async def read():
+            if self._socket:
+                self._socket.transport.resume_reading()
+        LOOP.run(read())
 
     # what it has seen
 
@@ -67,6 +102,11 @@ class ResumingClient:
     def events(self):
         """The events, in order."""
         return [frame for frame in list(self.log) if frame["type"] not in NOTICES]
+
+    @property
+    def is_there(self):
+        """Has its present connection been established?"""
+        return self._there
 
     @property
     def established(self):
@@ -108,8 +148,12 @@ class ResumingClient:
 
     # in the loop
 
+    async def _set(self, do):
+        do()
+
     async def _live(self):
         while not self._stopped:
+            await self._wanted.wait()
             try:
                 await self._one_connection()
             except (OSError, websockets.WebSocketException, asyncio.TimeoutError):
@@ -117,14 +161,15 @@ class ResumingClient:
             await asyncio.sleep(PAUSE)
 
     async def _one_connection(self):
-        async with connect(self._target(), **self._options) as socket:
-            self._socket = socket
+        async with connect(self._target(), **self._options) as connection:
+            self._socket = connection
             try:
-                async for frame in socket:
+                async for frame in connection:
                     self._take(json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame))
             finally:
                 with self._changed:
-                    self.closes.append((socket.close_code, socket.close_reason))
+                    self._there = False
+                    self.closes.append((connection.close_code, connection.close_reason))
                     self._changed.notify_all()
 
     def _target(self):
@@ -133,6 +178,7 @@ class ResumingClient:
     def _take(self, frame):
         with self._changed:
             self.log.append(frame)
+            self._there = self._there or frame["type"] == "connection_established"
             if frame["type"] in ("connection_established", "resync"):
                 self.epoch, self.offset = frame["data"]["resume"]["epoch"], frame["data"]["resume"]["offset"]
             self.offset = frame.get("_offset", self.offset)

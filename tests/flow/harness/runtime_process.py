@@ -19,6 +19,8 @@ class RuntimeProcess(CommandLog):
     `since` tell the lives apart. `behaviour` are options of the runtime; with `sequenced` it numbers its events, and what it
     has kept for REPLAY dies with it."""
 
+    script = SCRIPT
+
     def __init__(self, commands, events, **behaviour):
         super().__init__()
         self.behaviour = behaviour
@@ -35,8 +37,8 @@ class RuntimeProcess(CommandLog):
         self._ready.clear()
         with self._changed:
             self._subscriptions = 0
-        self.process = subprocess.Popen([sys.executable, "-B", str(SCRIPT), self.commands_endpoint, self.events_endpoint,
-                                         json.dumps(self.behaviour)],
+        self.process = subprocess.Popen([sys.executable, "-B", str(self.script), self.commands_endpoint,
+                                         self.events_endpoint, json.dumps(self.behaviour)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
         self._reader.start()

@@ -54,9 +54,9 @@ class Stack:
         self._runtimes.append(runtime)
         return runtime.start()
 
-    def runtime_process(self, transport="ipc", **behaviour):
+    def runtime_process(self, transport="ipc", kind=RuntimeProcess, **behaviour):
         """A runtime in its own process, started."""
-        runtime = RuntimeProcess(*self.endpoints(transport), **behaviour)
+        runtime = kind(*self.endpoints(transport), **behaviour)
         self._runtimes.append(runtime)
         return runtime.start()
 
@@ -102,9 +102,9 @@ class Stack:
         """One client for each of these users, in the same order."""
         return connect_many([self.client(user, **options) for user in users])
 
-    def resuming(self, user="alice", *, bridge=None, **options):
+    def resuming(self, user="alice", *, bridge=None, kind=ResumingClient, **options):
         """A client that comes back after every end; it has seen its first connection_established."""
-        client = ResumingClient(bridge or self._bridges[-1], self.keys.token(user), user, **options)
+        client = kind(bridge or self._bridges[-1], self.keys.token(user), user, **options)
         self._resuming.append(client)
         return client.start()
 

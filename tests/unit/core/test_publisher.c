@@ -18,6 +18,7 @@ static struct config *config;
 static struct buf happened;
 static int lanes;
 static bool lane_up[4], takes_questions;
+static unsigned n_settled; /* times */
 static int64_t now;
 static int log_fd;
 
@@ -65,6 +66,12 @@ static void on_lost (void *self, struct slice publisher, uint64_t count, const c
     buf_printf (&happened, "lost %llu ", (unsigned long long) count);
 }
 
+static void on_settled (void *self)
+{
+    (void) self;
+    n_settled++;
+}
+
 static int set_up (void **state)
 {
     char *argv[] = {"--environment=test", "--jwt-secret=0123456789abcdef0123456789abcdef", NULL}, *env[] = {NULL};
@@ -79,9 +86,11 @@ static int set_up (void **state)
     now = clock_now ();
     wheel_init (&wheel, now);
     lanes = 1;
+    n_settled = 0;
     lane_up[0] = lane_up[1] = takes_questions = true;
     publishers_init (&all, config, &wheel, &runtime,
-                     (struct publisher_port){.self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost});
+                     (struct publisher_port){
+                         .self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost, .settled = on_settled});
     return 0;
 }
 
@@ -232,9 +241,9 @@ static void test_publishers_are_apart (void **state)
     introduce ();
     take (1);
     take (3);
-    assert_int_equal (take_of ("q", 7), PUBLISHER_TAKEN); /* nobody has introduced it: it begins with what is seen */
-    assert_int_equal (take_of ("q", 8), PUBLISHER_TAKEN);
-    expect ("1 ?2-2 7@q 8@q ");
+    assert_int_equal (take_of ("q", 1), PUBLISHER_TAKEN);
+    assert_int_equal (take_of ("q", 2), PUBLISHER_TAKEN);
+    expect ("1 ?2-2 1@q 2@q ");
     answer_all (2, 2);
     expect ("2 3 ");
 }
@@ -630,6 +639,37 @@ static void test_hello_does_not_come (void **state)
     expect_flowing (8);
 }
 
+/* Where the events of a first runtime begin is known when it has answered, or does not in time; a later one begins with
+ * 1, and nobody waits for it. */
+static void test_settled (void **state)
+{
+    (void) state;
+    assert_true (publishers_settled (&all));
+    publishers_lane_up (&all, 0);
+    assert_false (publishers_settled (&all));
+    assert_int_equal (all.peers[0].patience.due, now + 500 * MS_NS);
+    hello_at (0, "p", 5);
+    assert_true (publishers_settled (&all));
+    assert_int_equal (n_settled, 1);
+    assert_false (timer_armed (&all.peers[0].patience));
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    assert_true (publishers_settled (&all));
+    assert_false (timer_armed (&all.peers[0].patience));
+}
+
+static void test_settled_without_answer (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    all.peers[0].hello_at -= 500 * MS_NS;
+    assert_true (publishers_settled (&all));
+    all.peers[0].patience.fire (&all.peers[0].patience);
+    assert_int_equal (n_settled, 1);
+    publishers_lane_down (&all, 0);
+    assert_false (timer_armed (&all.peers[0].patience));
+}
+
 static void test_hello_without_publisher (void **state)
 {
     (void) state;
@@ -669,6 +709,58 @@ static void test_restart (void **state)
     expect ("lost 2 3@q ");
 }
 
+static enum publisher_result answer_of_q (uint64_t seq)
+{
+    return publishers_answer (&all, 0, slice_str ("q"), seq, slice_str ("alice"), text_of (seq));
+}
+
+/* Its HELLO takes longer than it is waited for. */
+static void test_restart_with_a_late_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    assert_int_equal (take_of ("q", 2), PUBLISHER_TAKEN);
+    expect ("");
+    time_out ("q");
+    expect ("?1-1 ");
+    assert_int_equal (answer_of_q (1), PUBLISHER_TAKEN);
+    hello_at (0, "q", 2);
+    expect ("1@q 2@q ");
+    expect_counts (1, 1);
+}
+
+/* Its events come before the command link is back, or while that seems to be there still. */
+static void test_restart_before_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    takes_questions = false;
+    assert_int_equal (take_of ("q", 2), PUBLISHER_TAKEN);
+    expect ("");
+    takes_questions = true;
+    publishers_lane_up (&all, 0);
+    expect ("?1-1 ");
+    hello_at (0, "q", 2);
+    assert_int_equal (answer_of_q (1), PUBLISHER_TAKEN);
+    expect ("1@q 2@q ");
+}
+
+/* Where one lane has not told of its publisher yet, a name that nobody has told may be that one, and old. */
+static void test_unheralded_at_a_new_lane (void **state)
+{
+    (void) state;
+    lanes = 2;
+    introduce ();
+    assert_int_equal (take_of ("q", 7), PUBLISHER_TAKEN);
+    expect ("7@q ");
+    hello_at (1, "q", 7);
+    assert_int_equal (take_of ("r", 3), PUBLISHER_TAKEN);
+    expect ("lost 2 3@r ");
+}
+
 /* The same one again after a cut: HELLO tells what was missed. */
 static void test_return (void **state)
 {
@@ -680,6 +772,23 @@ static void test_return (void **state)
     hello_at (0, "p", 3);
     time_out ("p");
     expect ("1 ?2-3 ");
+}
+
+/* Its HELLO goes on with the count: the first event that comes late, after its repair, is a repeat, no new beginning.
+ */
+static void test_return_before_the_first_event (void **state)
+{
+    (void) state;
+    introduce ();
+    hello_at (0, "p", 2);
+    time_out ("p");
+    answer_all (1, 2);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 2);
+    assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
+    expect ("?1-2 1 2 ");
+    expect_flowing (3);
 }
 
 /* It should have taken a new name. */
@@ -694,6 +803,68 @@ static void test_restart_under_the_old_name (void **state)
     take_all (1, 2);
     expect ("1 2 3 1 2 ");
     assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
+}
+
+static void test_restart_under_the_old_name_with_seq (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 3);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 1);
+    take (2);
+    expect ("1 2 3 ?1-1 ");
+    answer_all (1, 1);
+    expect ("1 2 ");
+}
+
+/* Events that overtake the answer to HELLO make no new count of it. */
+static void test_hello_is_late (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 3);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    take_all (4, 6);
+    hello_at (0, "p", 3);
+    take (7);
+    expect ("1 2 3 4 5 6 7 ");
+}
+
+/* The tail was fetched after HELLO; its originals are repeats. */
+static void test_originals_after_repair (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 2);
+    time_out ("p");
+    answer_all (1, 2);
+    expect ("?1-2 1 2 ");
+    assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
+}
+
+/* Nobody has introduced it, but the one before it at the only lane is gone: its first number is 1. */
+static void test_successor_before_its_lane (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    lane_up[0] = false;
+    assert_int_equal (take_of ("q", 3), PUBLISHER_TAKEN);
+    expect ("");
+    lane_up[0] = true;
+    publishers_lane_up (&all, 0);
+    hello_at (0, "q", 3);
+    expect ("?1-2 ");
+    publishers_lane_down (&all, 0);
+    lane_up[0] = false;
+    assert_int_equal (take_of ("r", 2), PUBLISHER_TAKEN);
+    time_out ("r");
+    expect ("?1-1 ");
 }
 
 /* --- who has gone -------------------------------------------------------------------------------------------- */
@@ -755,6 +926,21 @@ static void test_last_words (void **state)
     assert_int_equal (only ()->gone_since, now);
 }
 
+/* It comes and goes while its command link is down. */
+static void test_gone_before_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_lane_down (&all, 0);
+    lane_up[0] = false;
+    assert_int_equal (take_of ("q", 1), PUBLISHER_TAKEN);
+    expect_gone ("q gone p gone ");
+    lane_up[0] = true;
+    publishers_lane_up (&all, 0);
+    hello_at (0, "r", 0);
+    expect_gone ("q gone p gone ");
+}
+
 /* One that never says HELLO shows by its events that it is back. */
 static void test_back_without_hello (void **state)
 {
@@ -796,6 +982,11 @@ static void test_many_publishers (void **state)
     assert_int_equal (all.n, PUBLISHERS_MAX);
     assert_int_equal (take_of ("p0", 1), PUBLISHER_REPEAT);
     assert_int_equal (take_of ("p1", 1), PUBLISHER_TAKEN); /* forgotten */
+    buf_reset (&happened);
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 0);
+    assert_int_equal (take_of ("p2", 2), PUBLISHER_TAKEN);
+    expect ("2@p2 "); /* so is this one: it goes on where it is, and does not begin again */
 }
 
 /* What the one that is forgotten has held back is not lost with it. */
@@ -852,14 +1043,25 @@ int main (void)
         TEST (test_events_around_hello),
         TEST (test_events_behind_hello),
         TEST (test_hello_does_not_come),
+        TEST (test_settled),
+        TEST (test_settled_without_answer),
         TEST (test_hello_without_publisher),
         TEST (test_counts_from_zero),
         TEST (test_restart),
+        TEST (test_restart_with_a_late_hello),
+        TEST (test_restart_before_hello),
+        TEST (test_unheralded_at_a_new_lane),
         TEST (test_return),
+        TEST (test_return_before_the_first_event),
         TEST (test_restart_under_the_old_name),
+        TEST (test_restart_under_the_old_name_with_seq),
+        TEST (test_hello_is_late),
+        TEST (test_originals_after_repair),
+        TEST (test_successor_before_its_lane),
         TEST (test_gone_and_back),
         TEST (test_replaced),
         TEST (test_last_words),
+        TEST (test_gone_before_hello),
         TEST (test_back_without_hello),
         TEST (test_other_lane),
         TEST (test_many_publishers),
