@@ -37,13 +37,13 @@ class CurveRuntime(Runtime):
         self.watches = []   # monitors of the two sockets, for the test's thread
         super().__init__(commands, events)
 
-    def _bound(self, kind, endpoint):
+    def _bound(self, kind, endpoint, hwm=0):
         if self.only and not self.authenticator:
             self.authenticator = ThreadAuthenticator(self._context)
             self.authenticator.start()
             self.authenticator.configure_curve_callback("*", self)
         socket = self._context.socket(kind)
-        for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.RECONNECT_IVL, 20)):
+        for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, hwm), (zmq.RCVHWM, 0), (zmq.RECONNECT_IVL, 20)):
             socket.setsockopt(option, value)
         socket.setsockopt(*((zmq.ROUTER_HANDOVER, 1) if kind == zmq.ROUTER else (zmq.XPUB_VERBOSER, 1)))
         if self.own:
