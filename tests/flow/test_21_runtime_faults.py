@@ -319,9 +319,12 @@ def talk_until_heard(runtime, client, refused):
     return said
 
 
-def test_the_command_link_is_cut_while_events_wait(runtime, wire, stack):
-    """HELLO comes again and tells of events that are under way: they are asked for, and the originals are repeats."""
-    bridge = linked(stack, runtime, **wire.options)
+@pytest.mark.parametrize("told_by", ["hello", "pong"])
+def test_the_command_link_is_cut_while_events_wait(runtime, wire, stack, told_by):
+    """HELLO comes again, and it or PONG tells of events that are under way: they are asked for, and the originals are
+    repeats."""
+    runtime.hello_seq = told_by == "hello"
+    bridge = linked(stack, runtime, **wire.options, runtime_ping_s=3600 if runtime.hello_seq else 1)
     client = stack.connect()
     wire.events.pause(DOWN)
     emit(runtime, range(1, 11))
