@@ -2,7 +2,7 @@
  *
  *   edge/link.c        on_events
  *   core/downstream.c    downstream_event
- *                          publishers_take     is it in turn? (core/publisher.c)
+ *                          publishers_take     is it in turn? (core/publisher.c, sequence.c)
  *                          take_event          whose is it, is it sound, may it go there?
  *                            registry_record   offset, history
  *                            deliver           one encoding per form, shared by the user's connections

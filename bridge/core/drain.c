@@ -7,8 +7,9 @@
 #define STEP          (100 * MS_NS)
 #define SPREAD_PER_MS 10 /* of close spread for each connection, so that they do not all come back at once */
 #define SPREAD_MAX_MS 5000
-#define JITTER_MS     1000       /* of reconnect_after_ms, beside the spread */
-#define CUT_TIME      (1 * S_NS) /* kept of drain-timeout-s for sockets that do not close */
+#define CLOSE_TIME    (500 * MS_NS) /* kept for close handshakes when runs are waited for no longer */
+#define JITTER_MS     1000          /* of reconnect_after_ms, beside the spread */
+#define CUT_TIME      (1 * S_NS)    /* kept of drain-timeout-s for sockets that do not close */
 
 /* Over how many milliseconds the closes are spread. */
 static uint64_t spread_ms (const struct hub *hub)
@@ -117,7 +118,7 @@ void drain_start (struct drain *self)
     self->started_at = clock_now ();
     self->spread_ms = spread_ms (hub);
     hub->draining = true;
-    hub->runs_until = cut_at (self) - (int64_t) self->spread_ms * MS_NS;
+    hub->runs_until = cut_at (self) - CLOSE_TIME - (int64_t) self->spread_ms * MS_NS;
     metric_set (M_DRAIN_STATE, 0, 1);
     LOG (DRAIN_STARTED, NULL, KV_U ("connections", n), KV_D ("runs", metric_get (M_RUNS_ACTIVE, 0)));
     for_all (self, send_away);

@@ -1,5 +1,5 @@
-/* The sequences of publishers, with a made-up runtime that is asked and answers as the test says. What happens is one
- * line of text: "5" an event in turn, "?2-4" a question, "lost 3" the news of a loss. */
+/* The publishers and their sequences (core/sequence.c), with a made-up runtime that is asked and answers as the test
+ * says. What happens is one line of text: "5" an event in turn, "?2-4" a question, "lost 3" the news of a loss. */
 #include "core/publisher.h"
 #include "base/log.h"
 #include "base/metrics.h"
