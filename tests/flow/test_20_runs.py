@@ -240,7 +240,7 @@ def test_a_stalled_run(runtime, stack):
         assert bridge.metric("runs_stalled") == 0
     emit(runtime, completed("r"))
     expect(client, completed("r"))
-    assert len(bridge.logs("RUN_STALLED")) == 2
+    wait_until(lambda: len(bridge.logs("RUN_STALLED")) == 2, what="two log lines")
     assert bridge.metric("runs_active") == 0 and outcomes(bridge) == {"completed": 1}
 
 
@@ -286,7 +286,7 @@ def test_ended_runs_do_not_stall(runtime, stack):
     client.recv_events(3)
     assert client.recv_type("run_stalled")["run_id"] == "open"
     assert bridge.metric("runs_stalled") == 1
-    assert len(bridge.logs("RUN_STALLED")) == 1
+    wait_until(lambda: len(bridge.logs("RUN_STALLED")) == 1, what="one log line")
 
 
 # the snapshot

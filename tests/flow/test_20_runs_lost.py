@@ -61,7 +61,7 @@ def test_runs_of_the_lost_runtime_only(pair, stack):
         assert lost_end(client, f"lost of {client.user}") == 3
     assert bridge.metric("runs_total", outcome="runtime_lost") == 2
     assert bridge.metric("runs_active") == 2
-    assert len(bridge.logs("RUN_LOST")) == 2
+    wait_until(lambda: len(bridge.logs("RUN_LOST")) == 2, what="two log lines")
     for client in (alice, bob):
         kept.emit(client.user, completed(f"kept of {client.user}"))
         client.recv_type("agent_completed")
