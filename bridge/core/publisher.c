@@ -38,9 +38,9 @@ static void free_publisher (struct publisher *self)
 }
 
 void publishers_init (struct publishers *self, const struct config *config, struct wheel *wheel,
-                      const struct runtime_port *runtime, struct publisher_port port)
+                      const struct runtime_port *runtime)
 {
-    *self = (struct publishers){.config = config, .wheel = wheel, .runtime = runtime, .port = port};
+    *self = (struct publishers){.config = config, .wheel = wheel, .runtime = runtime};
     list_init (&self->all);
     list_init (&self->departed);
     for (int lane = 0; lane < LANES_MAX; lane++) {

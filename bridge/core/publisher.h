@@ -102,9 +102,9 @@ enum publisher_result {
     PUBLISHER_NO_MEMORY
 };
 
-/* Borrows everything. */
+/* Borrows everything. `port` is to be set before the first event. */
 void publishers_init (struct publishers *self, const struct config *config, struct wheel *wheel,
-                      const struct runtime_port *runtime, struct publisher_port port);
+                      const struct runtime_port *runtime);
 
 /* Runs must be gone. What is held back is freed, not delivered. */
 void publishers_fini (struct publishers *self);

@@ -88,9 +88,9 @@ static int set_up (void **state)
     lanes = 1;
     n_settled = 0;
     lane_up[0] = lane_up[1] = takes_questions = true;
-    publishers_init (&all, config, &wheel, &runtime,
-                     (struct publisher_port){
-                         .self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost, .settled = on_settled});
+    publishers_init (&all, config, &wheel, &runtime);
+    all.port = (struct publisher_port){
+        .self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost, .settled = on_settled};
     return 0;
 }
 
