@@ -2,7 +2,7 @@
 import random
 
 import pytest
-from harness import wait_until
+from harness import SCALE, wait_until
 from harness.gaps import CALM, event, linked
 
 
@@ -167,7 +167,7 @@ def test_the_same_publisher_comes_back(stack):
     other = stack.runtime("tcp", sequenced=True, publisher="goes")
     wire = stack.wire(runtime)
     both = {name: f"{wire.options[name]},{other.options[name]}" for name in other.options}
-    bridge = stack.bridge(**both, runtime_lost_s=1, **CALM)
+    bridge = stack.bridge(**both, runtime_lost_s=int(2 * SCALE), **CALM)
     for lane, each in enumerate((runtime, other)):
         each.wait_subscribed()
         bridge.wait_log("RUNTIME_HELLO", lane=lane)
@@ -337,7 +337,7 @@ def test_a_run_that_begins_in_the_absence(runtime, stack):
 
 def test_back_in_time(runtime, stack):
     """Who comes back within the grace has abandoned nothing; another of the user's connections counts as well."""
-    _, alice = abandon(stack, runtime, ["r"])
+    _, alice = abandon(stack, runtime, ["r"], abandon_grace_s=int(2 * SCALE))
     other, bob = stack.connect_all(["alice", "bob"])
     runtime.emit("bob", started("of bob"))
     bob.recv_type("agent_started")

@@ -60,8 +60,12 @@ class Proxy:
         self._target = target
         self._pairs = set()
         self._server = None
+        self._place = socket.socket()  # keeps the port ours while nobody listens
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port = self._place.getsockname()[1]
         self.resume()
-        self.port = LOOP.run(self._open(0))
+        self.accept()
 
     # what a test does
 
@@ -92,18 +96,18 @@ class Proxy:
 
     def accept(self):
         """Listen again, on the same port."""
-        LOOP.run(self._open(self.port))
+        LOOP.run(self._open())
 
     def stop(self):
         """End of a test."""
         LOOP.run(self._close())
         LOOP.run(self._reset())
+        self._place.close()
 
     # in the loop
 
-    async def _open(self, port):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, reuse_address=True)
-        return self._server.sockets[0].getsockname()[1]
+    async def _open(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True)
 
     async def _close(self):
         if self._server:
