@@ -304,6 +304,7 @@ enum publisher_result publishers_answer (struct publishers *self, int lane, stru
     if (result != PUBLISHER_TAKEN)
         return result;
     metric_inc (M_EVENTS_REPAIRED, 0);
+    publisher->returned = false;
     if (seq == publisher->next)
         sequence_deliver (publisher, user, event);
     else
@@ -410,7 +411,11 @@ void publishers_hello (struct publishers *self, int lane, struct slice name, con
 void publishers_claim (struct publishers *self, int lane, uint64_t seq)
 {
     struct publisher *publisher = self->peers[lane].publisher;
-    if (!publisher || publisher->stage == PUBLISHER_SETTLING || seq <= publisher->known)
+    if (!publisher || publisher->stage == PUBLISHER_SETTLING)
+        return;
+    if (seq + 1 >= publisher->next)
+        publisher->returned = false; /* the old count goes on */
+    if (seq <= publisher->known)
         return;
     publisher->known = seq;
     if (publisher->stage == PUBLISHER_FLOWING && seq >= publisher->next)

@@ -847,6 +847,20 @@ static void test_originals_after_repair (void **state)
     assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
 }
 
+/* HELLO did not tell the count, but PONG does: it goes on. */
+static void test_pong_after_return (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 2);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello (0, "p");
+    publishers_claim (&all, 0, 2);
+    assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
+    expect ("1 2 ");
+}
+
 /* Nobody has introduced it, but the one before it at the only lane is gone: its first number is 1. */
 static void test_successor_before_its_lane (void **state)
 {
@@ -1057,6 +1071,7 @@ int main (void)
         TEST (test_restart_under_the_old_name_with_seq),
         TEST (test_hello_is_late),
         TEST (test_originals_after_repair),
+        TEST (test_pong_after_return),
         TEST (test_successor_before_its_lane),
         TEST (test_gone_and_back),
         TEST (test_replaced),
