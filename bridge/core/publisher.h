@@ -50,6 +50,7 @@ struct publisher {
         PUBLISHER_REPAIRING
     } stage;
     bool begun;      /* something was delivered */
+    bool doubted;    /* settling: does its count go on at `next`, or has it begun anew? */
     bool introduced; /* by HELLO */
     bool returned;   /* by another HELLO that did not tell its count, since its last event */
     bool guessing; /* HELLO did not tell where the count stood: what came before the first event may be older than we */
