@@ -1,6 +1,7 @@
 #include "bridge.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "core/downstream.h"
 #include "core/drain.h"
 #include "core/run_watch.h"
 #include "edge/admin.h"
@@ -249,6 +250,7 @@ struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf 
     CHECK (uv_loop_init (&self->loop) == 0);
     clock_refresh ();
     hub_init (&self->hub, config);
+    downstream_attach (&self->hub);
     self->hub.keys = keys;
     drain_init (&self->drain, &self->hub, on_change, on_drained, self);
     start_handles (self);

@@ -2,7 +2,6 @@
 #include "base/metrics.h"
 #include "base/sm.h"
 #include "core/hub.h"
-#include "core/run_watch.h"
 #include "core/session.h"
 
 #define CLOSE_GRACE (5 * S_NS) /* for the close handshake; then the socket is cut */
@@ -104,7 +103,7 @@ static void join_user (struct conn *self)
     if (self->user->n_conns++ > 0)
         return;
     metric_set (M_USERS, 0, (double) ++self->hub->registry.users_connected);
-    run_watch_arrived (self->user);
+    registry_user_arrived (self->user);
 }
 
 static void leave_user (struct conn *self)
@@ -113,7 +112,7 @@ static void leave_user (struct conn *self)
     if (--self->user->n_conns > 0)
         return;
     metric_set (M_USERS, 0, (double) --self->hub->registry.users_connected);
-    run_watch_left (&self->hub->registry, self->user);
+    registry_user_left (&self->hub->registry, self->user);
 }
 
 void conn_bind_user (struct conn *self, struct user *user)

@@ -16,7 +16,6 @@
 #include "core/auth.h"
 #include "core/ident.h"
 #include "core/encode.h"
-#include "core/run_watch.h"
 #include "core/session.h"
 
 static const char *const drop_labels[DROP_REASON_COUNT] = {
@@ -73,7 +72,7 @@ static void note_run (struct hub *hub, struct user *user, struct publisher *publ
         user->asked_at = 0;
     }
     runs_note (&user->runs, user, publisher, event, clock_now ());
-    run_watch_noted (&hub->registry, user);
+    registry_runs_changed (&hub->registry, user);
 }
 
 /* For one connection of this user only: not kept, no offset. */
@@ -262,8 +261,8 @@ static void port_settled (void *self)
     session_links_changed (self, LANE_NONE);
 }
 
-struct publisher_port downstream_port (struct hub *hub)
+void downstream_attach (struct hub *hub)
 {
-    return (struct publisher_port){
+    hub->publishers.port = (struct publisher_port){
         .self = hub, .deliver = port_deliver, .ask = port_ask, .lost = port_lost, .settled = port_settled};
 }

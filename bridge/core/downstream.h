@@ -14,7 +14,7 @@ void downstream_command (struct hub *hub, int lane, const struct slice *frames, 
  * be gone afterwards. */
 NODISCARD bool downstream_own (struct hub *hub, struct user *user, const struct event *event);
 
-/* What the publishers need. */
-struct publisher_port downstream_port (struct hub *hub);
+/* Have the publishers deliver here. Once, after hub_init. */
+void downstream_attach (struct hub *hub);
 
 #endif

@@ -1,5 +1,4 @@
 #include "core/hub.h"
-#include "core/downstream.h"
 #include "core/lanes.h"
 
 void hub_init (struct hub *self, const struct config *config)
@@ -7,7 +6,7 @@ void hub_init (struct hub *self, const struct config *config)
     *self = (struct hub){.config = config, .started_at = clock_now ()};
     registry_init (&self->registry);
     wheel_init (&self->wheel, clock_now ());
-    publishers_init (&self->publishers, config, &self->wheel, &self->runtime, downstream_port (self));
+    publishers_init (&self->publishers, config, &self->wheel, &self->runtime);
     list_init (&self->dirty);
     list_init (&self->reap);
     buf_init (&self->scratch, 0);

@@ -38,9 +38,9 @@ static void free_publisher (struct publisher *self)
 }
 
 void publishers_init (struct publishers *self, const struct config *config, struct wheel *wheel,
-                      const struct runtime_port *runtime, struct publisher_port port)
+                      const struct runtime_port *runtime)
 {
-    *self = (struct publishers){.config = config, .wheel = wheel, .runtime = runtime, .port = port};
+    *self = (struct publishers){.config = config, .wheel = wheel, .runtime = runtime};
     list_init (&self->all);
     list_init (&self->departed);
     for (int lane = 0; lane < LANES_MAX; lane++) {
@@ -99,10 +99,30 @@ static uint64_t first_unheralded (const struct publishers *self, uint64_t seen)
     return successor ? 1 : seen;
 }
 
+/* It has said HELLO again (or has not, in time): does its count go on, or has it begun anew under the old name? */
+static void settle_returned (struct publisher *self, const uint64_t *seq)
+{
+    uint64_t first;
+    bool held = sequence_first_held (self, &first);
+    bool anew = seq ? *seq + 1 < self->next_at_hello : held && first <= 1;
+    begin_at (self, anew ? 1 : self->next);
+    self->doubted = false;
+    if (anew) {
+        self->known = self->guess_end = 0;
+        self->begun = false;
+    }
+    sequence_claim (self, seq ? *seq : 0);
+}
+
 /* No HELLO has told of it. */
 static void settle_unknown (struct publisher *self)
 {
     uint64_t first;
+    if (self->doubted) {
+        settle_returned (self, NULL);
+        sequence_advance (self);
+        return;
+    }
     begin_at (self, sequence_first_held (self, &first) ? first_unheralded (self->owner, first) : 1);
     sequence_advance (self);
 }
@@ -246,6 +266,22 @@ static void note_first (struct publisher *self, uint64_t seq)
     self->guessing = false;
 }
 
+/* A lower number while its runtime may still say HELLO: a repeat, or the beginning of a new count that has overtaken
+ * the answer to HELLO? */
+static bool is_doubtful (const struct publisher *self, uint64_t seq)
+{
+    bool calm = self->stage == PUBLISHER_FLOWING || self->stage == PUBLISHER_TRAILING;
+    return calm && self->begun && self->introduced && seq < self->next &&
+           hello_deadline_at (self->owner, self->lane) > clock_now ();
+}
+
+static void doubt (struct publisher *self)
+{
+    self->doubted = true;
+    self->stage = PUBLISHER_SETTLING;
+    wheel_set (self->owner->wheel, &self->timer, hello_deadline_at (self->owner, self->lane));
+}
+
 static void keep_for_later (struct publisher *self, uint64_t seq, struct slice user, struct slice event)
 {
     sequence_hold (self, seq, user, event);
@@ -265,6 +301,11 @@ enum publisher_result publishers_take (struct publishers *self, struct slice nam
     if (publisher->stage == PUBLISHER_SETTLING) {
         if (sequence_is_held (publisher, seq))
             return PUBLISHER_REPEAT;
+        keep_for_later (publisher, seq, user, event);
+        return PUBLISHER_TAKEN;
+    }
+    if (is_doubtful (publisher, seq)) {
+        doubt (publisher);
         keep_for_later (publisher, seq, user, event);
         return PUBLISHER_TAKEN;
     }
@@ -304,6 +345,7 @@ enum publisher_result publishers_answer (struct publishers *self, int lane, stru
     if (result != PUBLISHER_TAKEN)
         return result;
     metric_inc (M_EVENTS_REPAIRED, 0);
+    publisher->returned = false;
     if (seq == publisher->next)
         sequence_deliver (publisher, user, event);
     else
@@ -383,7 +425,9 @@ static void introduce (struct publishers *self, int lane, struct slice name, con
         return;
     if (fresh && !(publisher = add (self, name)))
         return; /* it is taken as one that nobody has introduced */
-    if (fresh || publisher->stage == PUBLISHER_SETTLING)
+    if (publisher->doubted)
+        settle_returned (publisher, seq);
+    else if (fresh || publisher->stage == PUBLISHER_SETTLING)
         settle (publisher, seq, peer->known, peer->hello_wall);
     else
         come_back (publisher, seq);
@@ -410,7 +454,11 @@ void publishers_hello (struct publishers *self, int lane, struct slice name, con
 void publishers_claim (struct publishers *self, int lane, uint64_t seq)
 {
     struct publisher *publisher = self->peers[lane].publisher;
-    if (!publisher || publisher->stage == PUBLISHER_SETTLING || seq <= publisher->known)
+    if (!publisher || publisher->stage == PUBLISHER_SETTLING)
+        return;
+    if (seq + 1 >= publisher->next)
+        publisher->returned = false; /* the old count goes on */
+    if (seq <= publisher->known)
         return;
     publisher->known = seq;
     if (publisher->stage == PUBLISHER_FLOWING && seq >= publisher->next)

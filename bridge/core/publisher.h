@@ -50,6 +50,7 @@ struct publisher {
         PUBLISHER_REPAIRING
     } stage;
     bool begun;      /* something was delivered */
+    bool doubted;    /* settling: does its count go on at `next`, or has it begun anew? */
     bool introduced; /* by HELLO */
     bool returned;   /* by another HELLO that did not tell its count, since its last event */
     bool guessing; /* HELLO did not tell where the count stood: what came before the first event may be older than we */
@@ -102,9 +103,9 @@ enum publisher_result {
     PUBLISHER_NO_MEMORY
 };
 
-/* Borrows everything. */
+/* Borrows everything. `port` is to be set before the first event. */
 void publishers_init (struct publishers *self, const struct config *config, struct wheel *wheel,
-                      const struct runtime_port *runtime, struct publisher_port port);
+                      const struct runtime_port *runtime);
 
 /* Runs must be gone. What is held back is freed, not delivered. */
 void publishers_fini (struct publishers *self);

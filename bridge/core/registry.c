@@ -116,6 +116,32 @@ void registry_user_release (struct registry *self, struct user *user)
         destroy_user (self, user);
 }
 
+void registry_user_arrived (struct user *user)
+{
+    user->absent_since = 0;
+    list_remove (&user->absent_link);
+}
+
+void registry_user_left (struct registry *self, struct user *user)
+{
+    user->absent_since = clock_now ();
+    LIST_FOREACH (&user->runs.open, link)
+        LIST_ENTRY (link, struct run, link)->told = false;
+    registry_runs_changed (self, user);
+}
+
+/* A user that has been away for some time when its run begins comes behind those that left later: it is looked at a
+ * little late, never early. */
+void registry_runs_changed (struct registry *self, struct user *user)
+{
+    if (!user->absent_since)
+        return;
+    if (user->runs.n == 0)
+        list_remove (&user->absent_link);
+    else if (list_empty (&user->absent_link))
+        list_append (&self->absent, &user->absent_link);
+}
+
 /* The oldest users go first. */
 static void enforce_total (struct registry *self, size_t total_bytes)
 {

@@ -56,6 +56,13 @@ NODISCARD struct user *registry_user_get (struct registry *self, struct slice id
  * that a user without events costs nothing while it is away and finds its epoch again. */
 void registry_epoch (const struct registry *self, const struct user *user, char *out);
 
+/* The user's first connection has come; its last one has gone. Called by conn_move alone. */
+void registry_user_arrived (struct user *user);
+void registry_user_left (struct registry *self, struct user *user);
+
+/* A run of the user may have begun or ended: keeps `absent` right. */
+void registry_runs_changed (struct registry *self, struct user *user);
+
 /* Free the user if nothing keeps it. */
 void registry_user_release (struct registry *self, struct user *user);
 

@@ -110,6 +110,7 @@ static void touch (struct runs *self, struct run *run, const struct event *event
     struct slice type = short_text (event->type_name);
     clear_stalled (run);
     run->last_event = now;
+    run->touched = ++self->table->touches;
     run->last_type_n = (uint8_t) type.n;
     slice_copy (run->last_type, type);
     list_remove (&run->age_link);
@@ -129,7 +130,7 @@ static struct run *longest_silent (const struct runs *self)
     struct run *silent = NULL;
     LIST_FOREACH (&self->open, link) {
         struct run *run = LIST_ENTRY (link, struct run, link);
-        if (!silent || run->last_event < silent->last_event)
+        if (!silent || run->touched < silent->touched)
             silent = run;
     }
     return silent;

@@ -25,6 +25,7 @@ struct run {
     uint32_t n_tools;
     double started_at;         /* Unix seconds */
     int64_t began, last_event; /* monotonic ns */
+    uint64_t touched;          /* table.touches at its last event */
     bool stalled;
     bool told; /* ABANDONED has named it */
     uint8_t last_type_n, id_n, thread_n, agent_n;
@@ -43,6 +44,7 @@ struct run_table {
     struct list active; /* by last event, the longest silent first */
     struct list stalled;
     size_t n;
+    uint64_t touches; /* events of runs so far: tells which of two runs was heard later */
 };
 
 struct runs {

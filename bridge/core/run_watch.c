@@ -105,32 +105,6 @@ static void end_runs (void *arg, struct publisher *publisher)
 
 /* --- abandoned ----------------------------------------------------------------------------------------------- */
 
-void run_watch_arrived (struct user *user)
-{
-    user->absent_since = 0;
-    list_remove (&user->absent_link);
-}
-
-void run_watch_left (struct registry *registry, struct user *user)
-{
-    user->absent_since = clock_now ();
-    LIST_FOREACH (&user->runs.open, link)
-        LIST_ENTRY (link, struct run, link)->told = false;
-    run_watch_noted (registry, user);
-}
-
-/* A user that has been away for some time when its run begins comes behind those that left later: it is looked at a
- * little late, never early. */
-void run_watch_noted (struct registry *registry, struct user *user)
-{
-    if (!user->absent_since)
-        return;
-    if (user->runs.n == 0)
-        list_remove (&user->absent_link);
-    else if (list_empty (&user->absent_link))
-        list_append (&registry->absent, &user->absent_link);
-}
-
 static uint32_t count_untold (const struct user *user)
 {
     uint32_t n = 0;

@@ -10,11 +10,4 @@
 /* Look at all of it. Every RUN_WATCH_EVERY. */
 void run_watch (struct hub *hub);
 
-/* The user's first connection has come; its last one has gone. Called by conn_move alone. */
-void run_watch_arrived (struct user *user);
-void run_watch_left (struct registry *registry, struct user *user);
-
-/* A run of the user may have begun or ended. */
-void run_watch_noted (struct registry *registry, struct user *user);
-
 #endif

@@ -125,6 +125,8 @@ static void take_held (struct publisher *self, struct held *held)
     else if (held->first == self->next)
         sequence_deliver (self, slice_of (held->bytes, held->user_n),
                           slice_of (held->bytes + held->user_n, held->n - held->user_n));
+    else
+        metric_inc (M_EVENTS_DROPPED, DROP_REPEAT);
     free_one (self, held);
 }
 

@@ -1,7 +1,7 @@
 """All faults at once, by chance. What the clients must have received all the same: harness/oracle.py.
 
 CHAOS_SECONDS is how long faults happen, CHAOS_SEED repeats a run (as far as the machine lets it be repeated). That memory
-returns is looked at where the load is the same each time: test_24_memory_returns.py."""
+returns is looked at where the load is the same each time: test_25_memory_returns.py."""
 import collections
 import heapq
 import os

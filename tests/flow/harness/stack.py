@@ -127,19 +127,15 @@ class Stack:
 
     def finish(self):
         """Tear down; the first fault found is raised after everything is down."""
-        for client in self._raw:
-            client.close()
-        for client in self._resuming:
-            client.stop()
-        close_many(self._clients)
         faults = []
-        for part in self._bridges + self._runtimes:
+        ends = ([client.close for client in self._raw] + [client.stop for client in self._resuming]
+                + [lambda: close_many(self._clients)] + [part.finish for part in self._bridges + self._runtimes]
+                + [wire.stop for wire in self._wires])
+        for end in ends:
             try:
-                part.finish()
-            except AssertionError as fault:
+                end()
+            except Exception as fault:  # pylint: disable=broad-except
                 faults.append(fault)
-        for wire in self._wires:
-            wire.stop()
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
         if faults:

@@ -462,6 +462,7 @@ UNUSED static int fixture_up (void **state)
     fx.config = fixture_config ();
     fx.keys = fixture_keys ();
     hub_init (&fx.hub, fx.config);
+    downstream_attach (&fx.hub);
     fx.hub.keys = fx.keys;
     fx.hub.runtime = (struct runtime_port){
         .self = &fx, .lanes = fake_lanes, .lane_up = fake_lane_up, .events_up = fake_events_up, .send = fake_send};

@@ -88,9 +88,9 @@ static int set_up (void **state)
     lanes = 1;
     n_settled = 0;
     lane_up[0] = lane_up[1] = takes_questions = true;
-    publishers_init (&all, config, &wheel, &runtime,
-                     (struct publisher_port){
-                         .self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost, .settled = on_settled});
+    publishers_init (&all, config, &wheel, &runtime);
+    all.port = (struct publisher_port){
+        .self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost, .settled = on_settled};
     return 0;
 }
 
@@ -847,6 +847,68 @@ static void test_originals_after_repair (void **state)
     assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
 }
 
+/* Its first events overtake the answer to HELLO. */
+static void test_restart_under_the_old_name_overtakes_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 5);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    take_all (1, 3);
+    expect ("1 2 3 4 5 ");
+    hello_at (0, "p", 0);
+    expect ("1 2 3 ");
+    expect_flowing (4);
+}
+
+static void test_repeats_before_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 5);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    take_all (4, 6);
+    expect ("1 2 3 4 5 ");
+    hello_at (0, "p", 6);
+    expect ("6 ");
+    expect_flowing (7);
+    assert_true (metric_get (M_EVENTS_DROPPED, DROP_REPEAT) == 2);
+}
+
+/* No answer comes: number 1 shows a new count, any other a repeat. */
+static void test_doubt_without_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 5);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    take (5);
+    time_out ("p");
+    expect ("1 2 3 4 5 ");
+    expect_flowing (6);
+    take_all (1, 2);
+    time_out ("p");
+    expect ("1 2 ");
+    expect_flowing (3);
+}
+
+/* HELLO did not tell the count, but PONG does: it goes on. */
+static void test_pong_after_return (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 2);
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+    hello (0, "p");
+    publishers_claim (&all, 0, 2);
+    assert_int_equal (take_of ("p", 1), PUBLISHER_REPEAT);
+    expect ("1 2 ");
+}
+
 /* Nobody has introduced it, but the one before it at the only lane is gone: its first number is 1. */
 static void test_successor_before_its_lane (void **state)
 {
@@ -1057,6 +1119,10 @@ int main (void)
         TEST (test_restart_under_the_old_name_with_seq),
         TEST (test_hello_is_late),
         TEST (test_originals_after_repair),
+        TEST (test_pong_after_return),
+        TEST (test_restart_under_the_old_name_overtakes_hello),
+        TEST (test_repeats_before_hello),
+        TEST (test_doubt_without_hello),
         TEST (test_successor_before_its_lane),
         TEST (test_gone_and_back),
         TEST (test_replaced),

@@ -183,7 +183,7 @@ static void test_most_runs (void **state)
 {
     char id[8];
     (void) state;
-    for (int i = 0; i < RUNS_MAX; i++, now++) {
+    for (int i = 0; i < RUNS_MAX; i++) { /* all at one time */
         snprintf (id, sizeof id, "r%d", i);
         note (EVENT_agent_started, slice_str (id));
     }
