@@ -14,7 +14,7 @@ METRIC (STATE_ERRORS,             "state_transition_errors_total",  COUNTER,    
 METRIC (HTTP_REQUESTS,            "http_requests_total",            COUNTER,        HTTP_CLASS,     "Plain HTTP answers on both ports by status class")
 METRIC (CLIENT_MESSAGES,          "client_messages_total",          COUNTER,        CLIENT_RESULT,  "Messages from clients by what became of them")
 METRIC (EVENTS_RECEIVED,          "events_received_total",          COUNTER,        EVENT_TYPE,     "Events taken from the runtime")
-METRIC (EVENTS_DELIVERED,         "events_delivered_total",         COUNTER,        EVENT_TYPE,     "Events put on a connection, once per connection")
+METRIC (EVENTS_DELIVERED,         "events_delivered_total",         COUNTER,        EVENT_TYPE,     "Events put on a connection, once per connection; those that merged stand in events_coalesced_total")
 METRIC (EVENTS_DROPPED,           "events_dropped_total",           COUNTER,        DROP_REASON,    "Events not taken, by reason; the log line EVENT_DROPPED has more")
 METRIC (EVENTS_COALESCED,         "events_coalesced_total",         COUNTER,        NONE,           "Events that went into the frame of a later one, on connections that read slowly")
 METRIC (EVENT_GAPS,               "event_gaps_total",               COUNTER,        NONE,           "Gaps in the sequence of a publisher. PUB has dropped events: look at its high-water mark")
