@@ -195,8 +195,10 @@ static void welcome (struct conn *conn)
     }
     conn_move (conn, CONN_processing_ready);
     count_resume (conn);
-    conn->established = true;
     notice_established (conn);
+    if (conn_is_ending (conn))
+        return; /* no memory for it */
+    conn->established = true;
     if (conn->recovery != RECOVERY_OK && user->runs.n)
         notice_runs (conn);
     metric_inc (M_HANDSHAKES, 0);
