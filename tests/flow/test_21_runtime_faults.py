@@ -341,6 +341,28 @@ def test_the_command_link_is_cut_while_events_wait(runtime, wire, stack, told_by
     assert bridge.metric("events_dropped_total", reason="repeat") == 10
 
 
+def test_originals_come_while_the_command_link_is_down(runtime, wire, stack):
+    """What was repaired before is a repeat also when no HELLO can say so."""
+    bridge = linked(stack, runtime, **wire.options, runtime_ping_s=1, replay_timeout_ms=200)
+    client = stack.connect()
+    wire.events.pause(DOWN)
+    emit(runtime, range(1, 11))
+    assert expect(client, range(1, 11)) == 10
+    wire.commands.refuse()
+    wire.commands.reset()
+    bridge.wait_metric("runtime_link_up", 0, link="commands")
+    wire.events.resume(DOWN)
+    emit(runtime, [11])
+    assert expect(client, [11]) == 11
+    wire.commands.accept()
+    bridge.wait_ready()
+    emit(runtime, [12])
+    assert expect(client, [12]) == 12
+    client.quiet(runtime)
+    assert bridge.metric("events_dropped_total", reason="repeat") == 10
+    assert counts(bridge) == (1, 10, 0)
+
+
 def test_the_command_link_is_cut_under_a_question(stack):
     """It is put again when the link returns, and answered then."""
     mute = stack.runtime("tcp", sequenced=True, answer_replay=False)
