@@ -99,7 +99,7 @@ static uint64_t first_unheralded (const struct publishers *self, uint64_t seen)
     return successor ? 1 : seen;
 }
 
-/* It has said HELLO again (or has not, in time): does its count go on, or has it begun anew under the old name? */
+/* It has said HELLO again: does its count go on, or has it begun anew under the old name? */
 static void settle_returned (struct publisher *self, const uint64_t *seq)
 {
     uint64_t first;
@@ -118,12 +118,11 @@ static void settle_returned (struct publisher *self, const uint64_t *seq)
 static void settle_unknown (struct publisher *self)
 {
     uint64_t first;
-    if (self->doubted) {
-        settle_returned (self, NULL);
-        sequence_advance (self);
-        return;
-    }
-    begin_at (self, sequence_first_held (self, &first) ? first_unheralded (self->owner, first) : 1);
+    if (self->doubted) /* nothing speaks for a new count */
+        begin_at (self, self->next);
+    else
+        begin_at (self, sequence_first_held (self, &first) ? first_unheralded (self->owner, first) : 1);
+    self->doubted = false;
     sequence_advance (self);
 }
 
