@@ -1,0 +1,30 @@
+/* bench_load: see --help. The way of an event: traffic.c (when) -> load.c, body.c (what) -> wire.c, zmtp.c (how) ->
+ * server -> client.c -> wire.c -> load.c (is it right?) -> report.c. */
+#include "load.h"
+#include "scenario.h"
+
+const struct scenario scenarios[] = {
+    {"events", events_run, "events from the publisher to the users' clients"},
+    {"messages", messages_run, "messages from the clients to the publisher's side"},
+    {"setups", setups_run, "connections set up; with --events over --users, the oldest are closed for it"},
+    {"idle", idle_run, "memory and CPU time of connections that do nothing"},
+    {"resume", resume_run, "clients that come back at once and get what they have missed"},
+    {"drain", drain_run, "connections sent away by the bridge's /drain"},
+    {0},
+};
+
+int main (int argc, char **argv)
+{
+    static struct load load;
+    options_read (&load.options, argc, argv);
+    const struct scenario *scenario = scenarios;
+    while (scenario->name && strcmp (scenario->name, load.options.scenario) != 0)
+        scenario++;
+    if (!scenario->name) {
+        fprintf (stderr, "bench_load: unknown scenario %s; see --help\n", load.options.scenario);
+        return 2;
+    }
+    load_init (&load);
+    scenario->run (&load);
+    return load_faults (&load) ? 1 : 0;
+}
