@@ -97,31 +97,38 @@ static void publish_backlog (struct load *load)
     for (long round = 0; round < load->options.backlog; round++) {
         for (size_t i = 0; i < load->n_users; i++)
             load_publish (load, &load->users[i]);
-        load->wire->flush (load);
-        load_turn (load, MS_NS);
+        load_drain_publisher (load);
     }
-    while (load->events.peer.out.n)
-        load_turn (load, MS_NS);
 }
 
-/* All have gone, have missed events, and come back at once. Each must get what it missed. */
+/* All come back at once from the same place. Each must get what it has missed. */
+static void resume_all (struct load *load)
+{
+    uint64_t wanted = load->delivered + load->n_clients * (uint64_t) load->options.backlog;
+    for (size_t next = 0; load->delivered < wanted && load_faults (load) == 0;) {
+        for (; next < load->n_clients && load_under_way (load) < (size_t) load->options.in_flight; next++) {
+            load->clients[next].seq = 0;
+            client_open (&load->clients[next]);
+        }
+        load_turn (load, MS_NS);
+    }
+}
+
 void resume_run (struct load *load)
 {
     load_open_all (load, 64);
     cut_all (load);
     publish_backlog (load);
-    uint64_t wanted = load->n_clients * (uint64_t) load->options.backlog;
     load->setup.n = 0;
     load->delivered = 0;
     report_begin (load);
-    for (size_t next = 0; load->delivered < wanted && load_faults (load) == 0;) {
-        while (next < load->n_clients && load_under_way (load) < (size_t) load->options.in_flight)
-            client_open (&load->clients[next++]);
-        load_turn (load, MS_NS);
+    for (long round = 0; round < load->options.rounds; round++) {
+        resume_all (load);
+        cut_all (load);
     }
     report_end (load);
     report_figure ("replayed_events", (double) load->delivered);
-    report_print (load, "resume", load->n_clients);
+    report_print (load, "resume", load->n_clients * (uint64_t) load->options.rounds);
 }
 
 /* --- drain --------------------------------------------------------------------------------------------------- */

@@ -21,6 +21,13 @@ void load_publish (struct load *self, struct user *user)
     self->wire->publish (self, user, buf_slice (out));
 }
 
+void load_drain_publisher (struct load *self)
+{
+    self->wire->flush (self);
+    while (self->events.peer.out.n)
+        load_turn (self, MS_NS);
+}
+
 static bool is_flooded (const struct client *client)
 {
     return client->load->options.flood && client->user == &client->load->users[client->load->n_users - 1];

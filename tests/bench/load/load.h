@@ -8,7 +8,7 @@
 #include "zmtp.h"
 
 struct user {
-    char name[16]; /* u000017 */
+    char name[24]; /* u000017 */
     uint64_t published;
     uint64_t arrived; /* messages of its first client at the publisher's side */
 };
@@ -120,6 +120,9 @@ size_t load_under_way (const struct load *self);
 /* Publish the next event of a user; send the next message of a client. */
 void load_publish (struct load *self, struct user *user);
 void load_send (struct client *client);
+
+/* Flush, and wait until the socket has taken everything. */
+void load_drain_publisher (struct load *self);
 
 /* The sum of the faults. */
 uint64_t load_faults (const struct load *self);

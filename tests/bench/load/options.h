@@ -27,6 +27,8 @@
     ROW (FLAG, meta, 0, "number the events (publisher, seq)")                                                          \
     ROW (FLAG, spin, 0, "wait without sleeping, for exact latencies")                                                  \
     ROW (NUMBER, backlog, 10, "resume: events that each user has missed")                                              \
+    ROW (NUMBER, rounds, 1, "resume: how often all of them come back for the same events")                             \
+    ROW (NUMBER, absent, 0, "events: users without clients, with ten events each in history")                          \
     ROW (NUMBER, admin_port, 0, "drain: port of the bridge's admin address")                                           \
     ROW (NUMBER, patience_s, 20, "seconds without any progress after which the run has failed")
 

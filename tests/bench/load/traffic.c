@@ -62,10 +62,23 @@ static void pump (struct traffic *self, uint64_t n)
     }
 }
 
+/* Fill the history of users who are not there. Nothing shows when it has arrived, but the warm-up comes behind it. */
+static void publish_to_absent (struct load *load)
+{
+    for (long i = 0; i < load->options.absent * 10; i++) {
+        struct user user = {.published = (uint64_t) (i / load->options.absent)};
+        snprintf (user.name, sizeof user.name, "a%06ld", i % load->options.absent);
+        load_publish (load, &user);
+        if (i % 100 == 0 || i == load->options.absent * 10 - 1)
+            load_drain_publisher (load);
+    }
+}
+
 static void run (struct traffic *self, const char *unit)
 {
     struct load *load = self->load;
     load_open_all (load, 64);
+    publish_to_absent (load);
     pump (self, (uint64_t) load->options.warm);
     uint64_t before = *self->arrived;
     report_begin (load);

@@ -109,8 +109,9 @@ static void on_welcome (struct client *client, struct slice payload)
     struct slice epoch = string_at (payload, "\"epoch\":\""), offset = string_at (payload, "\"offset\":");
     if (*client->resume && !memmem (payload.p, payload.n, "\"recovered\":true", 16))
         client->load->lost++;
-    snprintf (client->resume, sizeof client->resume, "?epoch=%.*s&offset=%.*s", (int) epoch.n, epoch.p, (int) offset.n,
-              offset.p);
+    if (!*client->resume) /* later rounds begin at the same place */
+        snprintf (client->resume, sizeof client->resume, "?epoch=%.*s&offset=%.*s", (int) epoch.n, epoch.p,
+                  (int) offset.n, offset.p);
     client_ready (client);
 }
 
