@@ -158,22 +158,12 @@ static void block_cut (struct block **self_p, size_t n)
 
 /* --- users: open addressing, linear probing ------------------------------------------------------------------ */
 
-static uint64_t mix (uint64_t a, uint64_t b)
-{
-    __uint128_t product = (__uint128_t) a * b;
-    return (uint64_t) product ^ (uint64_t) (product >> 64);
-}
-
 static uint32_t hash_of (const char *name, size_t n)
 {
-    uint64_t hash = 0x9e3779b97f4a7c15u ^ n, word = 0;
-    for (; n >= 8; n -= 8, name += 8) {
-        memcpy (&word, name, 8);
-        hash = mix (hash ^ word, 0xd6e8feb86659fd93u);
-    }
-    for (word = 0; n; n--)
-        word = word << 8 | (uint8_t) *name++;
-    return (uint32_t) mix (hash ^ word, 0xd6e8feb86659fd93u);
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ (uint8_t) name[i]) * 16777619u;
+    return hash;
 }
 
 /* The slot of this user, or the free one where it would go. */
@@ -313,21 +303,15 @@ static void conn_send_rest (struct conn *self)
         conn_arm (self);
 }
 
-static void conn_free (struct conn *self)
-{
-    close (self->fd);
-    free (self->in);
-    free (self->out);
-    free (self);
-}
-
 /* Nothing is freed before the end of a turn: the turn's other events and joined frames may name it. */
 static void conns_reap (void)
 {
-    while (server.dead) {
-        struct conn *conn = server.dead;
+    for (struct conn *conn; (conn = server.dead);) {
         server.dead = conn->next;
-        conn_free (conn);
+        close (conn->fd);
+        free (conn->in);
+        free (conn->out);
+        free (conn);
     }
 }
 
@@ -485,10 +469,10 @@ static void control_answer (struct conn *conn, enum opcode opcode, const struct 
 static void close_answer (struct conn *conn, const struct frame *frame)
 {
     control_answer (conn, CLOSE, frame);
-    if (!conn->out)
+    if (!conn->out) {
         conn_kill (conn);
-    if (conn->state == CONN_DEAD)
         return;
+    }
     conn_move (conn, CONN_CLOSING, NULL);
     conn_arm (conn);
 }
@@ -526,15 +510,15 @@ static size_t frame_take (struct conn *conn, const uint8_t *p, size_t n)
     if (n < 2)
         return 0;
     size_t extra = (p[1] & 0x7f) == 127 ? 8 : (p[1] & 0x7f) == 126 ? 2 : 0, head = 2 + extra + 4;
-    if (n < head && frame_allowed (p))
-        return 0;
     uint64_t length = extra ? 0 : p[1] & 0x7f;
-    for (size_t i = 0; i < extra && n >= head; i++)
-        length = length << 8 | p[2 + i];
-    if (!frame_allowed (p) || length >> 63) {
+    if (!frame_allowed (p) || (extra == 8 && n > 2 && p[2] & 0x80)) {
         conn_kill (conn);
         return n;
     }
+    if (n < head)
+        return 0;
+    for (size_t i = 2; i < 2 + extra; i++)
+        length = length << 8 | p[i];
     if (n - head < length)
         return 0;
     frame_handle (conn, &(struct frame){p[0] & 0x0f, p + head, p + head - 4, length});
@@ -605,8 +589,8 @@ static size_t conn_parse (struct conn *self, uint8_t *p, size_t n)
 {
     size_t used = 0, step = 1;
     while (used < n && step && self->state <= CONN_OPEN) {
-        step =
-            self->state == CONN_HEAD ? request_take (self, p + used, n - used) : frame_take (self, p + used, n - used);
+        bool head = self->state == CONN_HEAD;
+        step = head ? request_take (self, p + used, n - used) : frame_take (self, p + used, n - used);
         used += step;
     }
     return used;
