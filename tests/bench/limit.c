@@ -1,12 +1,14 @@
 /* The yardstick of the benchmarks: the least that any server could do for the bridge's work, as fast as one thread can.
- * It shares no code with what it is compared with. Nothing is lost or reordered, whatever the sockets take at once.
+ * It shares no code with what it is compared with. Whatever the sockets take at once, nothing is lost or reordered;
+ * only what the upstream's full queue refuses is dropped, and told at the end.
  *
- *   events_take -> event_deliver -> conn_send        down: [user][body] from SUB, one text frame to each of the user's
- *                      \-> joined -> joined_send      the same with --join: a socket's frames of one drain in one send
- *   conn_read -> conn_parse -> frame_take -> upstream_push        up: a client's frame to PUSH as [user][payload]
+ *   events_take -> event_deliver -> conn_send                 down: the body of [user][body] to each of the user's
+ * sockets
+ *                       \-> joined_add, joined_send           with --join: a socket's frames of one drain in one send
+ *   conn_read -> conn_parse -> frame_take -> upstream_push    up: a client's frame as [user][payload]
  *
- * Left out: authentication, limits, history, events from MessagePack, fragmented messages (they close the connection),
- * checks of UTF-8, percent signs in user names, timers. */
+ * Left out: authentication, limits, history, events in MessagePack, fragmented messages (they close the connection),
+ * checks of UTF-8, percent signs in user names, timers, freeing at the end. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -72,6 +74,12 @@ struct user {
     char name[];
 };
 
+/* Of the table of users; free without a user. */
+struct slot {
+    struct user *user;
+    uint32_t hash;
+};
+
 /* A frame that waits in server.frames for the end of the drain. */
 struct joined {
     struct conn *conn;
@@ -95,12 +103,9 @@ static struct {
     struct joined *joined;
     uint32_t joined_n, joined_cap; /* number 0 is not used */
     struct conn *others, *dead;    /* others: connections that belong to no user */
-    struct slot {
-        struct user *user;
-        uint32_t hash;
-    } * slots;
-    uint32_t users, mask;
-    uint64_t unsent; /* client messages that the runtime's queue did not take */
+    struct slot *slots;
+    uint32_t users, mask; /* slots that are taken; all of them, a power of two, less one */
+    uint64_t unsent;      /* client messages that the runtime's queue did not take */
 } server;
 
 static _Noreturn void die (int code, const char *what)
@@ -119,6 +124,7 @@ static void *resize (void *old, size_t bytes)
 
 /* --- blocks -------------------------------------------------------------------------------------------------- */
 
+/* Room for so many bytes more behind n; moves what it holds. */
 static struct block *block_reserve (struct block **self_p, size_t room)
 {
     struct block *self = *self_p;
