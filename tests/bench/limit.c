@@ -2,8 +2,7 @@
  * It shares no code with what it is compared with. Whatever the sockets take at once, nothing is lost or reordered;
  * only what the upstream's full queue refuses is dropped, and told at the end.
  *
- *   events_take -> event_deliver -> conn_send                 down: the body of [user][body] to each of the user's
- * sockets
+ *   events_take -> event_deliver -> conn_send                 down: [user][body], to each of the user's sockets
  *                       \-> joined_add, joined_send           with --join: a socket's frames of one drain in one send
  *   conn_read -> conn_parse -> frame_take -> upstream_push    up: a client's frame as [user][payload]
  *
