@@ -256,12 +256,14 @@ struct ws *ws_new (uv_loop_t *loop, struct hub *hub)
         return NULL;
     self->hub = hub;
     void *loops[] = {loop};
+    static const lws_retry_bo_t no_checks = {0}; /* session_timer.c pings; lws keeps these timers in one sorted list */
     struct lws_context_creation_info info = {
         .port = CONTEXT_PORT_NO_LISTEN,
         .protocols = protocols,
         .user = self,
         .foreign_loops = loops,
         .vhost_name = "agentbridge",
+        .retry_and_idle_policy = &no_checks,
         .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_VALIDATE_UTF8 |
                    LWS_SERVER_OPTION_DISABLE_IPV6,
     };
