@@ -58,13 +58,31 @@ uint64_t hash_bytes (struct slice bytes)
     return hash_bytes_keyed (bytes, key[0], key[1]);
 }
 
-void random_bytes (void *out, size_t n)
+static void from_kernel (void *out, size_t n)
 {
     for (size_t done = 0; done < n;) {
         ssize_t got = getrandom ((char *) out + done, n - done, 0);
         CHECK (got > 0);
         done += (size_t) got;
     }
+}
+
+/* Small amounts come from a reserve that one call fills, and are erased there. */
+void random_bytes (void *out, size_t n)
+{
+    static uint8_t reserve[256];
+    static size_t left;
+    if (n > sizeof reserve / 4) {
+        from_kernel (out, n);
+        return;
+    }
+    if (left < n) {
+        from_kernel (reserve, sizeof reserve);
+        left = sizeof reserve;
+    }
+    left -= n;
+    memcpy (out, reserve + left, n);
+    explicit_bzero (reserve + left, n);
 }
 
 uint64_t random_below (uint64_t bound)

@@ -13,6 +13,7 @@
 #define MAX_PENDING  2048          /* requests that are not answered yet, per listener */
 #define ACCEPT_PAUSE (200 * MS_NS) /* after accept(2) has failed for want of descriptors */
 #define LINGER       (2 * S_NS)    /* for the peer to read the answer and close */
+#define DEFER_S      1             /* accept(2) waits so long for the first bytes of a request */
 
 struct http_server {
     uv_poll_t poll;
@@ -46,6 +47,7 @@ struct http_conn {
     size_t written;
     void (*gone_fn) (void *arg);
     void *gone_arg;
+    bool watched; /* `poll` has been made: the whole head was not there at once */
     bool loopback;
     char remote[INET6_ADDRSTRLEN];
 };
@@ -55,22 +57,29 @@ static void write_out (struct http_conn *self);
 
 /* --- one request --------------------------------------------------------------------------------------------- */
 
-static void free_conn (uv_handle_t *handle)
+static void free_conn (struct http_conn *self)
 {
-    struct http_conn *self = handle->data;
     buf_fini (&self->in);
     buf_fini (&self->out);
     free (self);
 }
 
+static void on_closed (uv_handle_t *handle)
+{
+    free_conn (handle->data);
+}
+
+/* One that is not watched yet is still in the hands of add_conn, which frees it. */
 static void forget (struct http_conn *self)
 {
     self->state = GONE;
     wheel_cancel (&self->timer);
     list_remove (&self->link);
     self->server->n_conns--;
+    if (!self->watched)
+        return;
     uv_poll_stop (&self->poll);
-    uv_close ((uv_handle_t *) &self->poll, free_conn);
+    uv_close ((uv_handle_t *) &self->poll, on_closed);
 }
 
 static void drop (struct http_conn *self)
@@ -113,8 +122,20 @@ static void on_ready (uv_poll_t *poll, int status, int events)
         discard_input (self);
 }
 
+static void refuse_socket (const struct http_server *server, int fd, const char *why)
+{
+    LOG (ACCEPT_FAILED, NULL, KV_S ("listener", server->name), KV_S ("why", why));
+    close (fd);
+}
+
 static void watch (struct http_conn *self, int events)
 {
+    if (!self->watched && uv_poll_init (self->server->loop, &self->poll, self->fd) != 0) {
+        refuse_socket (self->server, self->fd, "poll");
+        forget (self);
+        return;
+    }
+    self->watched = true;
     if (uv_poll_start (&self->poll, events, on_ready) != 0)
         drop (self);
 }
@@ -291,21 +312,11 @@ static void note_peer (struct http_conn *self, const struct sockaddr_storage *pe
     }
 }
 
-static void add_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
+static struct http_conn *new_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
 {
-    bool room = server->n_conns < MAX_PENDING;
-    struct http_conn *self = room ? calloc (1, sizeof *self) : NULL;
-    if (!self || uv_poll_init (server->loop, &self->poll, fd) != 0) {
-        LOG (ACCEPT_FAILED, NULL, KV_S ("listener", server->name),
-             KV_S ("why", self   ? "poll"
-                          : room ? "out of memory"
-                                 : "too many open requests"));
-        free (self);
-        close (fd);
-        return;
-    }
-    int on = 1;
-    setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct http_conn *self = calloc (1, sizeof *self);
+    if (!self)
+        return NULL;
     self->poll.data = self;
     self->server = server;
     self->fd = fd;
@@ -314,7 +325,25 @@ static void add_conn (struct http_server *server, int fd, const struct sockaddr_
     wheel_set (&server->hub->wheel, &self->timer, clock_now () + server->hub->config->http_timeout_s * S_NS);
     list_append (&server->conns, &self->link);
     server->n_conns++;
-    watch (self, UV_READABLE);
+    return self;
+}
+
+/* As a rule the whole head is there by now (TCP_DEFER_ACCEPT), and the loop never hears of this descriptor. */
+static void add_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
+{
+    int on = 1;
+    bool room = server->n_conns < MAX_PENDING;
+    struct http_conn *self = room ? new_conn (server, fd, peer) : NULL;
+    if (!self) {
+        refuse_socket (server, fd, room ? "out of memory" : "too many open requests");
+        return;
+    }
+    setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    read_head (self);
+    if (self->state != GONE && !self->watched)
+        watch (self, UV_READABLE);
+    if (self->state == GONE && !self->watched)
+        free_conn (self);
 }
 
 static void on_connection (uv_poll_t *poll, int status, int events);
@@ -376,10 +405,11 @@ static int open_listener (const char *address, struct buf *error)
     struct addrinfo *found = resolve (address, error);
     if (!found)
         return -1;
-    int on = 1, off = 0;
+    int on = 1, off = 0, defer = DEFER_S;
     int fd = socket (found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        setsockopt (fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof defer);
         if (found->ai_family == AF_INET6)
             setsockopt (fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     }
