@@ -48,7 +48,7 @@ static void on_busy (UNUSED uv_idle_t *handle)
 }
 
 /* Once in every turn of the loop, before it waits: take what the runtimes have sent, write what waits for the
- * clients (all of it for one socket together), free what has gone. */
+ * clients (all of it for one socket together), free what has gone, send the commands that have come up. */
 static void on_pulse (uv_prepare_t *handle)
 {
     struct bridge *self = handle->data;
@@ -56,6 +56,7 @@ static void on_pulse (uv_prepare_t *handle)
     link_pulse (self->link);
     ws_flush_all (self->ws);
     hub_reap (&self->hub);
+    link_flush (self->link);
     if (link_has_work (self->link) || !list_empty (&self->hub.dirty))
         uv_idle_start (&self->busy, on_busy);
     else

@@ -331,14 +331,12 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
 /* As a rule the whole head is there by now (TCP_DEFER_ACCEPT), and the loop never hears of this descriptor. */
 static void add_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
 {
-    int on = 1;
     bool room = server->n_conns < MAX_PENDING;
     struct http_conn *self = room ? new_conn (server, fd, peer) : NULL;
     if (!self) {
         refuse_socket (server, fd, room ? "out of memory" : "too many open requests");
         return;
     }
-    setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     read_head (self);
     if (self->state != GONE && !self->watched)
         watch (self, UV_READABLE);
@@ -409,6 +407,7 @@ static int open_listener (const char *address, struct buf *error)
     int fd = socket (found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* what is accepted inherits it */
         setsockopt (fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof defer);
         if (found->ai_family == AF_INET6)
             setsockopt (fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);

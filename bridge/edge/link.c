@@ -4,6 +4,7 @@
 #include "core/session.h"
 #include "core/lanes.h"
 #include "edge/monitor.h"
+#include "edge/outbox.h"
 #include "version.h"
 
 #include <czmq.h>
@@ -25,7 +26,8 @@ struct port {
     void *zmq; /* of sock */
     uv_poll_t poll;
     struct monitor *monitor;
-    int lane; /* LANE_NONE for an event socket */
+    struct outbox *outbox; /* of a command socket */
+    int lane;              /* LANE_NONE for an event socket */
     bool up;
     bool touched; /* its events have to be looked at (ZMQ_FD is edge-triggered) */
 };
@@ -48,51 +50,9 @@ struct link {
 
 /* --- up: commands to the runtime ----------------------------------------------------------------------------- */
 
-#define SENT (-1)
-
-static void close_frames (zmq_msg_t *frames, int n)
-{
-    while (n > 0)
-        zmq_msg_close (&frames[--n]);
-}
-
-/* All of them before the first is sent: a message must not break off for want of memory. */
-static bool make_frames (zmq_msg_t frames[COMMAND_FRAMES], const struct command *command)
-{
-    const struct slice bytes[COMMAND_FRAMES] = {slice_str (command_text (command->name)), command->connection_id,
-                                                command->user_id, command->headers, command->body};
-    for (int i = 0; i < COMMAND_FRAMES; i++) {
-        if (zmq_msg_init_size (&frames[i], bytes[i].n) != 0) {
-            close_frames (frames, i);
-            return false;
-        }
-        slice_copy (zmq_msg_data (&frames[i]), bytes[i]);
-    }
-    return true;
-}
-
-/* SENT, or why not. */
-static int send_frames (struct port *port, const struct command *command)
-{
-    zmq_msg_t frames[COMMAND_FRAMES];
-    if (!make_frames (frames, command))
-        return COMMAND_DROP_no_memory;
-    for (int i = 0; i < COMMAND_FRAMES; i++) {
-        int more = i < COMMAND_FRAMES - 1 ? ZMQ_SNDMORE : 0;
-        if (zmq_msg_send (&frames[i], port->zmq, more | ZMQ_DONTWAIT) < 0) {
-            close_frames (frames, COMMAND_FRAMES); /* only the first can be refused: none has gone */
-            return COMMAND_DROP_backpressure;
-        }
-    }
-    return SENT;
-}
-
 static int try_send (struct port *port, const struct command *command)
 {
-    if (!port || !port->up)
-        return COMMAND_DROP_link_down;
-    port->touched = true;
-    return send_frames (port, command);
+    return port && port->up ? outbox_put (port->outbox, port->zmq, command) : COMMAND_DROP_link_down;
 }
 
 static bool link_send (void *arg, int lane, const struct command *command)
@@ -100,7 +60,7 @@ static bool link_send (void *arg, int lane, const struct command *command)
     struct link *self = arg;
     struct port *port = lane >= 0 && lane < self->n_lanes ? &self->lanes[lane] : NULL;
     int dropped = try_send (port, command);
-    if (dropped == SENT) {
+    if (dropped == OUTBOX_OK) {
         metric_inc (M_RUNTIME_COMMANDS, command->name);
         return true;
     }
@@ -215,23 +175,12 @@ static bool take_one (struct port *port)
     return true;
 }
 
-static bool has_input (struct port *port)
-{
-    int events = 0;
-    size_t n = sizeof events;
-    return zmq_getsockopt (port->zmq, ZMQ_EVENTS, &events, &n) == 0 && (events & ZMQ_POLLIN);
-}
-
+/* Until nothing is left, which also clears the edge of ZMQ_FD. */
 static void take_batch (struct port *port)
 {
-    if (!port->touched)
-        return;
     int taken = 0;
-    while (taken < BATCH && has_input (port)) {
-        while (taken < BATCH && take_one (port))
-            taken++;
-    }
-    port->touched = taken == BATCH;
+    while (port->touched && taken++ < BATCH)
+        port->touched = take_one (port);
 }
 
 void link_pulse (struct link *self)
@@ -240,6 +189,17 @@ void link_pulse (struct link *self)
         take_batch (&self->events[i]);
     for (int lane = 0; lane < self->n_lanes; lane++)
         take_batch (&self->lanes[lane]);
+}
+
+void link_flush (struct link *self)
+{
+    for (int lane = 0; lane < self->n_lanes; lane++) {
+        struct port *port = &self->lanes[lane];
+        if (!outbox_flush (port->outbox, port->zmq))
+            continue;
+        port->touched = true; /* a send takes the wake-up of what has arrived meanwhile */
+        take_batch (port);
+    }
 }
 
 bool link_has_work (const struct link *self)
@@ -258,6 +218,15 @@ static void set_gauges (struct link *self)
 {
     metric_set (M_RUNTIME_LINK_UP, LINK_commands, count_up (self->lanes, self->n_lanes) > 0);
     metric_set (M_RUNTIME_LINK_UP, LINK_events, count_up (self->events, self->n_events) > 0);
+}
+
+/* What ZeroMQ has not taken by now has nobody to go to. */
+static void drop_waiting (struct port *port)
+{
+    if (!port->outbox)
+        return;
+    outbox_flush (port->outbox, port->zmq);
+    metric_add (M_COMMANDS_DROPPED, COMMAND_DROP_link_down, outbox_clear (port->outbox));
 }
 
 /* The runtime of a lane has gone, or come, or another one has taken its place. */
@@ -281,6 +250,8 @@ static void on_peers (void *arg, size_t peers, bool renewed)
     port->up = peers > 0;
     port->touched = true;
     set_gauges (self);
+    if (was_up && !port->up)
+        drop_waiting (port);
     if (was_up && !port->up)
         LOG (LINK_DOWN, &port->log, KV_I ("lane", port->lane));
     if (renewed)
@@ -409,8 +380,12 @@ static bool open_port (struct link *self, struct port *port, int type, int lane,
                        struct buf *error)
 {
     const char *bridge_id = self->hub->config->bridge_id;
-    *port = (struct port){.link = self, .lane = lane, .endpoint = strdup (endpoint), .sock = zsock_new (type)};
-    if (!port->sock || !port->endpoint) {
+    *port = (struct port){.link = self,
+                          .lane = lane,
+                          .endpoint = strdup (endpoint),
+                          .sock = zsock_new (type),
+                          .outbox = type == ZMQ_DEALER ? outbox_new () : NULL};
+    if (!port->sock || !port->endpoint || (type == ZMQ_DEALER && !port->outbox)) {
         buf_printf (error, "cannot make a ZeroMQ socket: %s\n", zmq_strerror (zmq_errno ()));
         return false;
     }
@@ -486,12 +461,18 @@ static void free_when_closed (struct link *self)
     free (self);
 }
 
+static void free_port (struct port *port)
+{
+    outbox_destroy (&port->outbox);
+    zsock_destroy (&port->sock);
+    free (port->endpoint);
+}
+
 /* The loop has let go of the socket's descriptor: now the socket may go. */
 static void on_closed (uv_handle_t *handle)
 {
     struct port *port = handle->data;
-    zsock_destroy (&port->sock);
-    free (port->endpoint);
+    free_port (port);
     free_when_closed (port->link);
 }
 
@@ -503,8 +484,7 @@ static void close_port (struct port *port)
         uv_close ((uv_handle_t *) &port->poll, on_closed);
         return;
     }
-    zsock_destroy (&port->sock);
-    free (port->endpoint);
+    free_port (port);
 }
 
 void link_destroy (struct link **self_p)
@@ -514,6 +494,7 @@ void link_destroy (struct link **self_p)
     if (!self)
         return;
     wheel_cancel (&self->ping);
+    link_flush (self);
     self->n_open++;
     for (int lane = 0; lane < self->n_lanes; lane++)
         close_port (&self->lanes[lane]);

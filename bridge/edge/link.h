@@ -22,8 +22,10 @@ void link_shutdown (void);
 /* Take what has arrived, at most a batch per socket. Called by the pulse. */
 void link_pulse (struct link *self);
 
-/* Must the pulse come again without waiting? There is more than a batch, or something was sent since: a send takes the
- * wake-up of what has arrived meanwhile, as ZMQ_FD is edge-triggered. */
+/* Send the commands that were handed over since. Called at the end of the pulse. */
+void link_flush (struct link *self);
+
+/* Must the pulse come again without waiting, as there is more than a batch? */
 bool link_has_work (const struct link *self);
 
 /* Tell `fn` after lanes or events have come up or gone down, when the sessions know already. */

@@ -3,7 +3,7 @@
 
     main.c, bridge.c, cmd/  ->  edge/  ->  core/  ->  base/         tbl/ and proto/ are data that all may include
 
-Only edge/ws.c sees libwebsockets. ZeroMQ is for edge/link and edge/monitor, main.c and cmd/ (zsys), base/config* (zconfig).
+Only edge/ws.c sees libwebsockets. ZeroMQ is for edge/link, edge/monitor and edge/outbox, main.c and cmd/ (zsys), base/config* (zconfig).
 Prints each violation and exits 1 when there is one."""
 import pathlib
 import re
@@ -14,7 +14,7 @@ LAYERS = {"base": 0, "core": 1, "edge": 2, "cmd": 3, "top": 3}
 LWS = re.compile(r"libwebsockets\.h|lws[-_/].*")
 ZMQ = re.compile(r"(zmq|czmq|zmq_utils|z[a-z]+)\.h")
 UV = re.compile(r"uv(/.*|\.h)")
-ZMQ_FILES = re.compile(r"edge/(link|monitor)\.[ch]|main\.c|cmd/\w+\.[ch]|base/config\w*\.[ch]")
+ZMQ_FILES = re.compile(r"edge/(link|monitor|outbox)\.[ch]|main\.c|cmd/\w+\.[ch]|base/config\w*\.[ch]")
 INCLUDE = re.compile(r"""^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]""", re.M)
 SYSTEM_Z = {"zlib.h"}
 
@@ -36,7 +36,7 @@ def library_fault(path, header):
     if LWS.fullmatch(header):
         return None if path == "edge/ws.c" else "only edge/ws.c includes libwebsockets"
     if ZMQ.fullmatch(header) and header not in SYSTEM_Z:
-        return None if ZMQ_FILES.fullmatch(path) else "only edge/link, edge/monitor, main.c, cmd/ and base/config* include ZeroMQ"
+        return None if ZMQ_FILES.fullmatch(path) else "only edge/link, edge/monitor, edge/outbox, main.c, cmd/ and base/config* include ZeroMQ"
     if UV.fullmatch(header) and layer_of(path) in ("base", "core", "tbl"):
         return f"{layer_of(path)} knows no event loop"
     return None
