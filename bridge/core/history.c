@@ -1,6 +1,17 @@
 #include "core/history.h"
 #include "base/metrics.h"
 
+#include <stdalign.h>
+
+#define BLOCK_MAX 4080 /* bytes of a block of many entries, so that it fits a page */
+
+/* Entries side by side, in their order: one allocation for many events. It is freed with the last of them. */
+struct history_block {
+    uint32_t size, used; /* of bytes */
+    uint32_t live;       /* entries that are still held */
+    alignas (struct history_entry) uint8_t bytes[];
+};
+
 void history_init (struct history *self)
 {
     *self = (struct history){0};
@@ -18,20 +29,29 @@ static size_t cost (const struct history_entry *entry)
 
 static struct history_entry *entry_at (const struct history *self, uint32_t i)
 {
-    return self->ring[(self->head + i) % self->cap];
+    return self->ring[(self->head + i) & (self->cap - 1)];
+}
+
+static void release (struct history *self, struct history_block *block)
+{
+    if (--block->live > 0)
+        return;
+    if (self->last == block)
+        self->last = NULL;
+    free (block);
 }
 
 static void drop_oldest (struct history *self, unsigned reason)
 {
     struct history_entry *entry = entry_at (self, 0);
-    self->head = (self->head + 1) % self->cap;
+    self->head = (self->head + 1) & (self->cap - 1);
     self->n--;
     self->lost = entry->offset;
     self->bytes -= cost (entry);
     metric_add (M_HISTORY_BYTES, 0, -(double) cost (entry));
     metric_add (M_HISTORY_EVENTS, 0, -1);
     metric_inc (M_HISTORY_EVICTED, reason);
-    free (entry);
+    release (self, entry->block);
 }
 
 void history_clear (struct history *self, unsigned reason)
@@ -68,37 +88,65 @@ static bool make_slot (struct history *self)
     return true;
 }
 
-static struct history_entry *new_entry (const struct event *event, uint64_t offset, int64_t now)
+/* Blocks grow with what the user holds, so that one with few events does not take a page. */
+static struct history_block *new_block (const struct history *self, size_t wanted)
 {
-    struct history_entry *entry = malloc (sizeof *entry + event->bytes.n);
+    size_t size = self->bytes < BLOCK_MAX ? self->bytes : BLOCK_MAX - sizeof (struct history_block);
+    size = size > wanted ? size : wanted;
+    struct history_block *block = malloc (sizeof *block + size);
+    if (block)
+        *block = (struct history_block){.size = (uint32_t) size};
+    return block;
+}
+
+/* Room for an entry with n bytes; NULL when memory is out. */
+static struct history_entry *place (struct history *self, size_t n)
+{
+    size_t step = alignof (struct history_entry);
+    size_t wanted = (sizeof (struct history_entry) + n + step - 1) / step * step;
+    if (!self->last || self->last->size - self->last->used < wanted) {
+        struct history_block *block = new_block (self, wanted);
+        if (!block)
+            return NULL;
+        self->last = block;
+    }
+    struct history_entry *entry = (struct history_entry *) (self->last->bytes + self->last->used);
+    self->last->used += (uint32_t) wanted;
+    self->last->live++;
+    entry->block = self->last;
+    return entry;
+}
+
+static bool keep (struct history *self, const struct event *event, uint64_t offset, int64_t now)
+{
+    struct history_entry *entry = make_slot (self) ? place (self, event->bytes.n) : NULL;
     if (!entry)
-        return NULL;
-    *entry = (struct history_entry){.offset = offset,
+        return false;
+    *entry = (struct history_entry){.block = entry->block,
+                                    .offset = offset,
                                     .at = now,
                                     .timestamp = event->timestamp,
                                     .type = event->type,
                                     .synthetic = event->synthetic,
                                     .n = (uint32_t) event->bytes.n};
     memcpy (entry->bytes, event->bytes.p, event->bytes.n);
-    return entry;
+    self->ring[(self->head + self->n++) & (self->cap - 1)] = entry;
+    self->bytes += cost (entry);
+    metric_add (M_HISTORY_BYTES, 0, (double) cost (entry));
+    metric_add (M_HISTORY_EVENTS, 0, 1);
+    return true;
 }
 
 bool history_append (struct history *self, const struct history_limits *limits, const struct event *event,
                      uint64_t offset, int64_t now)
 {
     bool fits = limits->events && sizeof (struct history_entry) + event->bytes.n + sizeof (void *) <= limits->bytes;
-    struct history_entry *entry = fits ? new_entry (event, offset, now) : NULL;
-    if (!entry || !make_slot (self)) {
-        free (entry);
+    if (!fits || !keep (self, event, offset, now)) {
         history_clear (self, fits ? EVICTION_memory : EVICTION_bytes);
         metric_add (M_HISTORY_EVICTED, EVICTION_memory, fits); /* the event itself, which never was there */
         self->lost = offset;
         return false;
     }
-    self->ring[(self->head + self->n++) % self->cap] = entry;
-    self->bytes += cost (entry);
-    metric_add (M_HISTORY_BYTES, 0, (double) cost (entry));
-    metric_add (M_HISTORY_EVENTS, 0, 1);
     while (self->n > limits->events)
         drop_oldest (self, EVICTION_events);
     while (self->bytes > limits->bytes)

@@ -5,7 +5,10 @@
 
 #include "core/event.h"
 
+struct history_block;
+
 struct history_entry {
+    struct history_block *block; /* where it lies */
     uint64_t offset;
     int64_t at;       /* monotonic ns */
     double timestamp; /* of the event */
@@ -17,9 +20,10 @@ struct history_entry {
 
 struct history {
     struct history_entry **ring; /* NULL while empty */
-    uint32_t cap, head, n;
+    struct history_block *last;  /* that new entries go to; NULL while empty */
+    uint32_t cap, head, n; /* cap: a power of two */
     uint64_t lost; /* highest offset that is no longer held */
-    size_t bytes;  /* entries with their overhead */
+    size_t bytes;  /* entries with their overhead; the blocks that they lie in hold up to 8 KiB more */
 };
 
 struct history_limits {

@@ -39,7 +39,7 @@ enum outq_result outq_push (struct outq *self, struct msg *msg, size_t max_msgs,
         return OUTQ_FULL;
     if (self->n == self->cap && !grow (self))
         return OUTQ_NO_MEMORY;
-    slots_of (self)[(self->head + self->n++) % self->cap] = msg_ref (msg);
+    slots_of (self)[(self->head + self->n++) & (self->cap - 1)] = msg_ref (msg);
     self->bytes += msg->n;
     metric_add (M_QUEUE_BYTES, 0, msg->n);
     return OUTQ_OK;
@@ -48,7 +48,7 @@ enum outq_result outq_push (struct outq *self, struct msg *msg, size_t max_msgs,
 struct msg *outq_peek (const struct outq *self, uint32_t i)
 {
     struct msg *const *slots = self->ring ? self->ring : self->slots;
-    return i < self->n ? slots[(self->head + i) % self->cap] : NULL;
+    return i < self->n ? slots[(self->head + i) & (self->cap - 1)] : NULL;
 }
 
 struct msg *outq_pop (struct outq *self)
@@ -56,7 +56,7 @@ struct msg *outq_pop (struct outq *self)
     struct msg *msg = outq_peek (self, 0);
     if (!msg)
         return NULL;
-    self->head = (self->head + 1) % self->cap;
+    self->head = (self->head + 1) & (self->cap - 1);
     self->n--;
     self->bytes -= msg->n;
     metric_add (M_QUEUE_BYTES, 0, -(double) msg->n);

@@ -10,7 +10,7 @@
 struct outq {
     struct msg **ring; /* NULL while the inline slots suffice */
     struct msg *slots[OUTQ_INLINE];
-    uint32_t cap, head, n;
+    uint32_t cap, head, n; /* cap: a power of two */
     uint32_t bytes;
 };
 
