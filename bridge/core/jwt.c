@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <math.h>
 #include <openssl/crypto.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 
 #define TOKEN_MAX_BYTES (16 * 1024)
@@ -89,15 +90,33 @@ static void jws_fini (struct jws *self)
     free (self->signature);
 }
 
+/* One context an algorithm, for ever: to look the digest up costs more than to compute it. */
+static EVP_MAC_CTX *mac_context (enum jwt_alg alg)
+{
+    static EVP_MAC_CTX *contexts[JWT_HS512 + 1];
+    if (contexts[alg])
+        return contexts[alg];
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string (OSSL_MAC_PARAM_DIGEST, (char *) EVP_MD_get0_name (jwt_alg_md (alg)), 0),
+        OSSL_PARAM_construct_end ()};
+    EVP_MAC *mac = EVP_MAC_fetch (NULL, "HMAC", NULL);
+    EVP_MAC_CTX *context = mac ? EVP_MAC_CTX_new (mac) : NULL;
+    EVP_MAC_free (mac); /* the context has a reference of its own */
+    if (context && EVP_MAC_CTX_set_params (context, params))
+        return contexts[alg] = context;
+    EVP_MAC_CTX_free (context);
+    return NULL;
+}
+
 /* Length of the MAC; 0 when it could not be made. */
 static size_t hmac (enum jwt_alg alg, struct slice secret, struct slice text, uint8_t mac[EVP_MAX_MD_SIZE])
 {
     size_t n = 0;
-    const char *md = EVP_MD_get0_name (jwt_alg_md (alg));
-    if (!EVP_Q_mac (NULL, "HMAC", NULL, md, NULL, secret.p, secret.n, (const unsigned char *) text.p, text.n, mac,
-                    EVP_MAX_MD_SIZE, &n))
-        return 0;
-    return n;
+    EVP_MAC_CTX *context = mac_context (alg);
+    bool ok = context && EVP_MAC_init (context, (const unsigned char *) secret.p, secret.n, NULL) &&
+              EVP_MAC_update (context, (const unsigned char *) text.p, text.n) &&
+              EVP_MAC_final (context, mac, &n, EVP_MAX_MD_SIZE);
+    return ok ? n : 0;
 }
 
 static bool hmac_verify (const struct key *key, enum jwt_alg alg, struct slice text, struct slice signature)

@@ -4,6 +4,7 @@
 #include "core/upstream.h"
 
 #include <libwebsockets.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -306,6 +307,20 @@ static void write_request (const struct conn *conn, struct slice key, struct buf
     buf_puts (out, "\r\n");
 }
 
+static void set_cork (int fd, int on)
+{
+    setsockopt (fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
+/* The 101 and what is to be said first go out in one segment. */
+static void greet (struct ws *self, struct conn *conn, int fd)
+{
+    list_remove (&conn->work_link);
+    flush (self, conn);
+    if (conn->wire)
+        set_cork (fd, 0);
+}
+
 void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, struct slice rest)
 {
     struct buf text;
@@ -316,11 +331,14 @@ void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, str
         close (fd);
         conn_gone (conn, CLOSE_INTERNAL);
     } else {
+        set_cork (fd, 1);
         self->adopting = conn; /* libwebsockets reads the request and answers it within this call */
         lws_adopt_socket_vhost_readbuf (self->vhost, fd, (char *) text.p, text.n);
         self->adopting = NULL;
     }
     buf_fini (&text);
-    if (!conn->wire)
+    if (conn->wire)
+        greet (self, conn, fd);
+    else
         conn_gone (conn, CLOSE_PEER_LOST);
 }
