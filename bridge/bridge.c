@@ -53,6 +53,7 @@ static void on_pulse (uv_prepare_t *handle)
 {
     struct bridge *self = handle->data;
     clock_refresh ();
+    hub_begin_turn (&self->hub);
     link_pulse (self->link);
     ws_flush_all (self->ws);
     hub_reap (&self->hub);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static double cpu_seconds (void)
@@ -17,6 +18,9 @@ static double cpu_seconds (void)
 
 static double open_fds (void)
 {
+    struct stat info;
+    if (stat ("/proc/self/fd", &info) == 0 && info.st_size > 0)
+        return (double) info.st_size; /* since Linux 6.2; to count thousands takes milliseconds */
     DIR *dir = opendir ("/proc/self/fd");
     if (!dir)
         return -1;

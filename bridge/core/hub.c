@@ -1,6 +1,9 @@
 #include "core/hub.h"
 #include "core/lanes.h"
 
+#define REPLAY_BYTES 65536 /* per turn of the loop, all connections together; fresh events do not wait longer for it   \
+                            */
+
 void hub_init (struct hub *self, const struct config *config)
 {
     *self = (struct hub){.config = config, .started_at = clock_now ()};
@@ -10,6 +13,12 @@ void hub_init (struct hub *self, const struct config *config)
     list_init (&self->dirty);
     list_init (&self->reap);
     buf_init (&self->scratch, 0);
+    hub_begin_turn (self);
+}
+
+void hub_begin_turn (struct hub *self)
+{
+    self->replay_left = REPLAY_BYTES;
 }
 
 void hub_fini (struct hub *self)

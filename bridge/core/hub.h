@@ -20,6 +20,7 @@ struct hub {
     struct list dirty;  /* connections that the WebSocket edge has to look at, struct conn, work_link */
     struct list reap;   /* connections to be freed by the pulse */
     struct buf scratch; /* for one encoding at a time */
+    size_t replay_left; /* bytes that may still be replayed from history in this turn of the loop */
     int64_t started_at; /* monotonic ns */
     bool draining;
     int64_t runs_until; /* draining: runs in progress are waited for until then, monotonic ns */
@@ -27,6 +28,9 @@ struct hub {
 
 void hub_init (struct hub *self, const struct config *config);
 void hub_fini (struct hub *self);
+
+/* A turn of the loop begins: what is bounded per turn starts anew, so that nobody waits long for others' replays. */
+void hub_begin_turn (struct hub *self);
 
 /* Free the connections that have gone. Called by the pulse, outside every callback of a library. */
 void hub_reap (struct hub *self);

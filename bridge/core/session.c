@@ -121,6 +121,7 @@ static void replay (struct conn *conn, const struct history_entry *entry)
         return;
     }
     conn->cursor = entry->offset;
+    conn->hub->replay_left -= msg->n < conn->hub->replay_left ? msg->n : conn->hub->replay_left;
     if (conn_send_replay (conn, msg)) {
         metric_inc (M_EVENTS_DELIVERED, entry->type);
         metric_inc (M_REPLAYED_EVENTS, 0);
@@ -133,6 +134,10 @@ void session_catch_up (struct conn *conn)
     const struct config *config = conn->hub->config;
     while (conn->behind && !conn_is_ending (conn) && conn->outq.n < (size_t) config->queue_messages / 2 + 1 &&
            conn->outq.bytes < (size_t) config->queue_bytes / 2 + 1) {
+        if (conn->hub->replay_left == 0) {
+            conn_mark_dirty (conn);
+            return;
+        }
         const struct history_entry *entry = history_after (&conn->user->history, conn->cursor);
         if (!history_covers (&conn->user->history, conn->cursor)) {
             conn_close (conn, CLOSE_SLOW_CONSUMER); /* history ran away from it: it has to re-fetch */

@@ -37,7 +37,8 @@ bool session_waits_for_runs (const struct conn *conn);
 /* A deadline of the connection has changed: set its timer anew. */
 void session_rearm (struct conn *conn);
 
-/* Put events from history on the queue of a connection that is behind, until the queue is half full. */
+/* Put events from history on the queue of a connection that is behind, until the queue is half full or the
+ * turn's share is used up; in that case the next turn goes on (the connection is dirty). */
 void session_catch_up (struct conn *conn);
 
 /* The client asked to resume behind `offset` of `epoch` (empty: did not ask). */

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_BATCH 64
+#define ACCEPT_BATCH 8 /* in one turn of the loop: a set-up takes as long as many events */
 #define BACKLOG      4096
 #define MAX_PENDING  2048          /* requests that are not answered yet, per listener */
 #define ACCEPT_PAUSE (200 * MS_NS) /* after accept(2) has failed for want of descriptors */
