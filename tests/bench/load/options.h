@@ -6,9 +6,9 @@
 
 /* TEXT, NUMBER or FLAG; name, default, help */
 #define OPTIONS(ROW)                                                                                                   \
-    ROW (TEXT, wire, "bridge", "what the server speaks: bridge, limit")                                                \
+    ROW (TEXT, wire, "bridge", "what the server speaks: bridge, limit, nats")                                          \
     ROW (TEXT, server, "127.0.0.1:8080", "WebSocket address of the server")                                            \
-    ROW (TEXT, publish, "127.0.0.1:0", "where events go to a server that is connected to, and messages come from")     \
+    ROW (TEXT, publish, "127.0.0.1:0", "address to which a server wants the publisher to connect (nats, mqtt, nchan)") \
     ROW (NUMBER, pid, 0, "the server's process, whose CPU time and memory are read")                                   \
     ROW (NUMBER, events_port, 5556, "port on which events are published over ZMTP")                                    \
     ROW (NUMBER, commands_port, 5555, "port on which commands or messages arrive over ZMTP")                           \
