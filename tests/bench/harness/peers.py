@@ -34,12 +34,12 @@ class Peer:
     def start(self, ports, tmp):
         """Write what it reads into the directory `tmp`; what to run."""
         path = pathlib.Path(tmp) / (self.name + ".conf")
-        path.write_text(self.config.format(ports=ports, tmp=tmp, user=own_name()))
-        return [find_program(self.program), *self.arguments(path)]
+        path.write_text(self.config.format(**self.settings(ports, tmp)))
+        return [find_program(self.program), "-c", str(path)]
 
-    def arguments(self, config):
-        """What names the configuration."""
-        return ["-c", str(config)]
+    def settings(self, ports, tmp):
+        """What is filled into `config`."""
+        return {"ports": ports, "tmp": tmp, "user": own_name()}
 
     def load_arguments(self, ports):
         """Of bench_load."""
@@ -63,4 +63,106 @@ websocket {{
 """
 
 
-PEERS = [Nats()]
+class Mosquitto(Peer):
+    """MQTT over WebSockets; nothing is dropped because of its queues."""
+    name = program = "mosquitto"
+    wire = "mqtt"
+    config = """\
+user {user}
+allow_anonymous true
+persistence false
+sys_interval 0
+log_dest none
+connection_messages false
+max_queued_messages 0
+listener {ports.publish} 127.0.0.1
+listener {ports.public} 127.0.0.1
+protocol websockets
+"""
+
+
+class Nchan(Peer):
+    """nginx with nchan. Events are not kept: who is not there misses them."""
+    name = wire = "nchan"
+    program = "nginx"
+    config = """\
+load_module {module};
+user {user};
+daemon off;
+pid {tmp}/nginx.pid;
+error_log /dev/null;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+events {{
+  worker_connections 19000;
+}}
+http {{
+  access_log off;
+  keepalive_requests 1000000000;
+  keepalive_timeout 3600;
+  client_body_temp_path {tmp}/body;
+  proxy_temp_path {tmp}/proxy;
+  fastcgi_temp_path {tmp}/fastcgi;
+  uwsgi_temp_path {tmp}/uwsgi;
+  scgi_temp_path {tmp}/scgi;
+  server {{
+    listen 127.0.0.1:{ports.public} backlog=4096;
+    location ~ ^/sub/(\\w+)$ {{
+      nchan_subscriber websocket;
+      nchan_channel_id $1;
+      nchan_store_messages off;
+    }}
+  }}
+  server {{
+    listen 127.0.0.1:{ports.publish};
+    client_body_buffer_size 64k;
+    location ~ ^/pub/(\\w+)$ {{
+      nchan_publisher http;
+      nchan_channel_id $1;
+      nchan_store_messages off;
+    }}
+    location = /ready {{
+      return 200 "";
+    }}
+  }}
+}}
+"""
+
+    def module(self):
+        """Beside the program, as packages put it."""
+        return pathlib.Path(find_program("nginx")).parent.parent / "lib/nginx/modules/ngx_nchan_module.so"
+
+    def is_installed(self):
+        return super().is_installed() and self.module().exists() and self.has_bodies()
+
+    @staticmethod
+    def has_bodies():
+        """nchan has nginx make its own directory for bodies, whatever client_body_temp_path says."""
+        state = pathlib.Path("/var/lib/nginx")
+        return (state / "body").is_dir() or os.access(state, os.W_OK)
+
+    def settings(self, ports, tmp):
+        return {**super().settings(ports, tmp), "module": self.module()}
+
+
+class Python:
+    """python_peer.py, with Debian's python3-websockets and python3-zmq."""
+    name = "python"
+    wire = "limit"
+
+    def is_installed(self):
+        """Does this very Python have what it imports?"""
+        return all(importlib.util.find_spec(name) for name in ("websockets", "zmq"))
+
+    def start(self, ports, _tmp):
+        """What to run; it has no configuration."""
+        return [sys.executable, str(PYTHON_PEER), "--listen", f"127.0.0.1:{ports.public}",
+                "--events", f"tcp://127.0.0.1:{ports.events}", "--upstream", f"tcp://127.0.0.1:{ports.commands}"]
+
+    def load_arguments(self, ports):
+        """Of bench_load."""
+        return ["--wire", self.wire, "--server", f"127.0.0.1:{ports.public}",
+                "--events-port", str(ports.events), "--commands-port", str(ports.commands)]
+
+
+PEERS = [Nats(), Mosquitto(), Nchan(), Python()]

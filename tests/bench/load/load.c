@@ -107,7 +107,7 @@ uint64_t load_faults (const struct load *self)
 
 static const struct wire *wire_named (const char *name)
 {
-    static const struct wire *const wires[] = {&wire_bridge, &wire_limit, &wire_nats};
+    static const struct wire *const wires[] = {&wire_bridge, &wire_limit, &wire_mqtt, &wire_nats, &wire_nchan};
     for (size_t i = 0; i < COUNT_OF (wires); i++)
         if (strcmp (name, wires[i]->name) == 0)
             return wires[i];

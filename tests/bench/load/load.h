@@ -70,7 +70,7 @@ struct wire {
     void (*wrap) (const struct client *client, struct slice body, struct buf *out);
 };
 
-extern const struct wire wire_bridge, wire_limit, wire_nats;
+extern const struct wire wire_bridge, wire_limit, wire_mqtt, wire_nats, wire_nchan;
 
 struct load {
     struct options options;

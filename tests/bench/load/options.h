@@ -6,7 +6,7 @@
 
 /* TEXT, NUMBER or FLAG; name, default, help */
 #define OPTIONS(ROW)                                                                                                   \
-    ROW (TEXT, wire, "bridge", "what the server speaks: bridge, limit, nats")                                          \
+    ROW (TEXT, wire, "bridge", "what the server speaks: bridge, limit, mqtt, nats, nchan")                             \
     ROW (TEXT, server, "127.0.0.1:8080", "WebSocket address of the server")                                            \
     ROW (TEXT, publish, "127.0.0.1:0", "address to which a server wants the publisher to connect (nats, mqtt, nchan)") \
     ROW (NUMBER, pid, 0, "the server's process, whose CPU time and memory are read")                                   \
