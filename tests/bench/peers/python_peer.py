@@ -7,6 +7,7 @@ Events come from a PUB as [user][body], and go to the user's connections as text
 import argparse
 import asyncio
 import collections
+import logging
 import signal
 import urllib.parse
 
@@ -50,6 +51,8 @@ class Peer:
         try:
             async for message in websocket:
                 await self.upstream.send_multipart([user, message.encode()])
+        except websockets.ConnectionClosedError:
+            pass  # gone without a close frame
         finally:
             self.connections[user].discard(websocket)
             if not self.connections[user]:
@@ -62,6 +65,7 @@ async def run(options):
     host, port = options.listen.rsplit(":", 1)
     ended = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set_result, None)
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     # Neither compression nor pings: the others have none either.
     async with websockets.serve(peer.serve, host, int(port), compression=None, ping_interval=None, backlog=4096):
         events = asyncio.create_task(peer.take_events())
