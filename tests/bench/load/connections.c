@@ -76,7 +76,7 @@ void idle_run (struct load *load)
         load_turn (load, MS_NS);
     }
     report_begin (load);
-    while (report_elapsed () < 3 * S_NS)
+    while (report_elapsed () < load->options.idle_s * S_NS)
         load_turn (load, 100 * MS_NS);
     report_end (load);
     int64_t after = server_rss ((int) load->options.pid);
