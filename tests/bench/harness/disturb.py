@@ -136,7 +136,10 @@ class SecondLoad(Disturbance):
     def begin(self):
         arguments = [*self.arguments, *self.run.entry.second_load_arguments(self.run.ports), "--first-user", "500000"]
         self.process = self.run.start("second", [self.run.bench_load, *arguments], self.run.cpus.rest, nice=10)
-        processes.wait_until(lambda: self.count() > 0, self.process, 30, "the second load is under way")
+        try:
+            processes.wait_until(lambda: self.count() > 0, self.process, 30, "the second load is under way")
+        except processes.Failed as error:
+            raise processes.Failed(f"{error}: {processes.last_line(self.run.log('second'))}") from None
 
     def count(self):
         return metric(self.run.ports, self.counted)

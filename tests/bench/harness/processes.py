@@ -4,12 +4,14 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 import types
 
 PORTS = ("public", "admin", "publish", "commands", "events", "commands2", "events2")
 END_S = 20  # a server's time to leave after SIGTERM
 _taken = set()
+_taking = threading.Lock()
 
 
 class Failed(Exception):
@@ -18,33 +20,31 @@ class Failed(Exception):
 
 def free_ports():
     """Ports by name; none is given twice."""
-    held = []
-    try:
-        while len(held) < len(PORTS):
-            held.append(socket.socket())
-            held[-1].bind(("127.0.0.1", 0))
-            if held[-1].getsockname()[1] in _taken:
-                held.pop().close()
-        numbers = [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
-    _taken.update(numbers)
+    numbers = []
+    with _taking, contextlib.ExitStack() as held:
+        while len(numbers) < len(PORTS):
+            one = held.enter_context(socket.socket())
+            one.bind(("127.0.0.1", 0))
+            if one.getsockname()[1] not in _taken:
+                numbers.append(one.getsockname()[1])
+                _taken.add(numbers[-1])
     return types.SimpleNamespace(**dict(zip(PORTS, numbers)))
 
 
 class Cpus:
     """The server's CPU, the measuring load's, and where the rest goes (with two CPUs to the load's)."""
 
-    def __init__(self, available):
+    def __init__(self, available, pin=True):
         mine = sorted(available)
         self.n = len(mine)
-        self.pinned = self.n > 1
+        self.pinned = pin and self.n > 1
         self.server, self.load, self.rest = mine[0], mine[-1], mine[1 % len(mine)]
 
     def __str__(self):
-        if not self.pinned:
+        if self.n == 1:
             return "one core only: nothing is pinned, load and server take turns, the figures say little"
+        if not self.pinned:
+            return "nothing is pinned"
         return f"server on CPU {self.server}, load on CPU {self.load}, anything else on CPU {self.rest}"
 
 

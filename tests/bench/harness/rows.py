@@ -103,6 +103,7 @@ def per_delivery(goal=""):
     return (Figure("cpu_us_per_delivery", "CPU µs per delivery", goal),)
 
 
+HELD = ("--history-events", "20000", "--history-bytes", "16777216", "--queue-bytes", "16777216")
 FAIR = (Figure("latency_p99_us", "p99 µs", "≤ 2 × undisturbed"), Figure("latency_p999_us", "p99.9 µs"))
 STORMED = (Figure("setup_p50_us", "set-up p50 ms", factor=1e-3), Figure("setup_p99_us", "set-up p99 ms", factor=1e-3),
            Figure("setup_max_us", "set-up max ms", factor=1e-3), Figure("cpu_us_per_setup", "CPU µs per set-up"),
@@ -145,6 +146,6 @@ ROWS = (
     Row("fairness", "fair-flood", "one more user gets 100,000 events/s", "events", QUIET, while_("flood", flood=100_000), FAIR),
     Row("fairness", "fair-setups", "5,000 connects/s", "events", QUIET, while_("setups"), FAIR),
     Row("fairness", "fair-scrape", "/metrics scraped 20 times a second", "events", QUIET, while_("scrape"), FAIR),
-    Row("fairness", "fair-resume", "one user resumes 10,000 events over and over", "events", QUIET, while_("resume"), FAIR),
+    Row("fairness", "fair-resume", "one user resumes 10,000 events over and over", "events", QUIET, while_("resume", *HELD), FAIR),
     Row("fairness", "fair-reload", "keys reloaded 5 times a second by SIGHUP (there is no JWKS by URL yet)", "events", QUIET, while_("reload", "--log-level", "info"), FAIR),
 )

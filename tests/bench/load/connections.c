@@ -51,7 +51,7 @@ void setups_run (struct load *load)
     struct round round = {.load = load};
     uint64_t n = (uint64_t) load->options.events;
     report_begin (load);
-    while (load->setup.n < n && load_faults (load) == 0) {
+    while (load->setup.n + load->refused < n && load_faults (load) == 0) {
         open_more (&round);
         load_turn (load, load->options.rate ? 100 * US_NS : MS_NS);
         close_some (&round);
