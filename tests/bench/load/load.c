@@ -100,7 +100,9 @@ void load_send (struct client *client)
 
 uint64_t load_faults (const struct load *self)
 {
-    return self->malformed + self->foreign + self->repeated + self->lost + self->refused;
+    uint64_t allowed = (uint64_t) self->options.refusals,
+             refused = self->refused > allowed ? self->refused - allowed : 0;
+    return self->malformed + self->foreign + self->repeated + self->lost + refused;
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */

@@ -140,7 +140,7 @@ void load_send (struct client *client);
 /* Flush, and wait until the socket has taken everything. */
 void load_drain_publisher (struct load *self);
 
-/* The sum of the faults. */
+/* The sum of the faults, without the refusals that are allowed. */
 uint64_t load_faults (const struct load *self);
 
 #endif

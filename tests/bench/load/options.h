@@ -29,6 +29,8 @@
     ROW (NUMBER, backlog, 10, "resume: events that each user has missed")                                              \
     ROW (NUMBER, rounds, 1, "resume: how often all of them come back for the same events")                             \
     ROW (NUMBER, absent, 0, "events: users without clients, with ten events each in history")                          \
+    ROW (NUMBER, idle_s, 3, "idle: seconds of it, when all are connected")                                             \
+    ROW (NUMBER, refusals, 0, "setups: so many may be turned away before the run has failed")                          \
     ROW (NUMBER, admin_port, 0, "drain: port of the bridge's admin address")                                           \
     ROW (NUMBER, patience_s, 20, "seconds without any progress after which the run has failed")
 
