@@ -3,12 +3,18 @@
 Each is set up as somebody would who wants it fast: one process or worker, no logs, no authentication, nothing stored,
 and no limit below 10,000 connections. What is not set here is as the package comes.
 """
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
+import platform
 import pwd
+import re
 import shutil
+import subprocess
 import sys
+
+from .server import Server
 
 PYTHON_PEER = pathlib.Path(__file__).resolve().parent.parent / "peers" / "python_peer.py"
 
@@ -23,27 +29,34 @@ def own_name():
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-class Peer:
-    """A server of which `program` is looked for, and which is configured by a file."""
-    name = wire = program = config = None
+class Peer(Server):
+    """A server that is configured by a file, and that the publisher connects to."""
+    config = ""
+    version_flag = "--version"  # what it says may go to stderr
+
+    def path(self):
+        """Of its program; None: it is not there."""
+        return find_program(self.program)
 
     def is_installed(self):
-        """Can start() work?"""
-        return find_program(self.program) is not None
+        return self.path() is not None
+
+    def version(self):
+        said = subprocess.run([self.path(), self.version_flag], capture_output=True, text=True, timeout=10, check=False)
+        found = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
+        return found.group() if found else None
 
     def start(self, ports, tmp):
-        """Write what it reads into the directory `tmp`; what to run."""
-        path = pathlib.Path(tmp) / (self.name + ".conf")
-        path.write_text(self.config.format(**self.settings(ports, tmp)))
-        return [find_program(self.program), "-c", str(path)]
+        config = tmp / "server.conf"
+        config.write_text(self.config.format(**self.settings(ports, tmp)))
+        return [self.path(), "-c", str(config)]
 
     def settings(self, ports, tmp):
         """What is filled into `config`."""
         return {"ports": ports, "tmp": tmp, "user": own_name()}
 
     def load_arguments(self, ports):
-        """Of bench_load."""
-        return ["--wire", self.wire, "--server", f"127.0.0.1:{ports.public}", "--publish", f"127.0.0.1:{ports.publish}"]
+        return [*super().load_arguments(ports), "--publish", f"127.0.0.1:{ports.publish}"]
 
 
 class Nats(Peer):
@@ -65,6 +78,7 @@ websocket {{
 
 class Mosquitto(Peer):
     """MQTT over WebSockets; nothing is dropped because of its queues."""
+    version_flag = "-h"
     name = program = "mosquitto"
     wire = "mqtt"
     config = """\
@@ -85,6 +99,7 @@ class Nchan(Peer):
     """nginx with nchan. Events are not kept: who is not there misses them."""
     name = wire = "nchan"
     program = "nginx"
+    version_flag = "-v"
     config = """\
 load_module {module};
 user {user};
@@ -130,7 +145,7 @@ http {{
 
     def module(self):
         """Beside the program, as packages put it."""
-        return pathlib.Path(find_program("nginx")).parent.parent / "lib/nginx/modules/ngx_nchan_module.so"
+        return pathlib.Path(self.path()).parent.parent / "lib/nginx/modules/ngx_nchan_module.so"
 
     def is_installed(self):
         return super().is_installed() and self.module().exists() and self.has_bodies()
@@ -145,7 +160,7 @@ http {{
         return {**super().settings(ports, tmp), "module": self.module()}
 
 
-class Python:
+class Python(Server):
     """python_peer.py, with Debian's python3-websockets and python3-zmq."""
     name = "python"
     wire = "limit"
@@ -154,15 +169,16 @@ class Python:
         """Does this very Python have what it imports?"""
         return all(importlib.util.find_spec(name) for name in ("websockets", "zmq"))
 
-    def start(self, ports, _tmp):
-        """What to run; it has no configuration."""
+    def version(self):
+        return f"{platform.python_version()} with websockets {importlib.metadata.version('websockets')}"
+
+    def start(self, ports, tmp):
         return [sys.executable, str(PYTHON_PEER), "--listen", f"127.0.0.1:{ports.public}",
                 "--events", f"tcp://127.0.0.1:{ports.events}", "--upstream", f"tcp://127.0.0.1:{ports.commands}"]
 
     def load_arguments(self, ports):
-        """Of bench_load."""
-        return ["--wire", self.wire, "--server", f"127.0.0.1:{ports.public}",
-                "--events-port", str(ports.events), "--commands-port", str(ports.commands)]
+        return [*super().load_arguments(ports), "--events-port", str(ports.events),
+                "--commands-port", str(ports.commands)]
 
 
-PEERS = [Nats(), Mosquitto(), Nchan(), Python()]
+PEERS = (Nats(), Mosquitto(), Nchan(), Python())

@@ -1,7 +1,8 @@
-"""What can be measured: one entry a server. A peer is one more line in PEERS."""
+"""What can be measured: one entry a server; the peers are in peers.py."""
 import pathlib
 
 from . import machine
+from .peers import PEERS
 from .server import Server
 
 TOP = pathlib.Path(__file__).resolve().parents[3]
@@ -68,7 +69,6 @@ class TwoRuntimes(Bridge):
 
 
 OURS = (Limit("limit"), Limit("limit-join", "--join"), Bridge(), TwoRuntimes())
-PEERS = ()
 
 SERVERS = {server.name: server for server in OURS + PEERS}
 
