@@ -99,6 +99,14 @@ static void on_frame (struct client *self, unsigned opcode, struct slice payload
         self->load->wire->frame (self, payload);
 }
 
+static size_t take_refusal (struct client *self, struct slice in)
+{
+    if (self->load->options.refusals == 0)
+        die ("client %s was refused: %.*s", self->user->name, (int) strcspn (in.p, "\r"), in.p);
+    gone (self);
+    return in.n;
+}
+
 /* The 101 at the front of `in`; how many bytes, 0 when it is not whole. */
 static size_t take_response (struct client *self, struct slice in)
 {
@@ -106,7 +114,7 @@ static size_t take_response (struct client *self, struct slice in)
     if (!end)
         return 0;
     if (in.n < 12 || memcmp (in.p, "HTTP/1.1 101", 12) != 0)
-        die ("client %s was refused: %.*s", self->user->name, (int) strcspn (in.p, "\r"), in.p);
+        return take_refusal (self, in);
     client_set_state (self, CLIENT_GREETING);
     self->load->wire->upgraded (self);
     return (size_t) (end + 4 - in.p);
@@ -144,10 +152,11 @@ static void take_all (struct client *self, struct slice in)
     }
 }
 
-static void read_all (struct client *self)
+/* A short read ends it, except when the end that comes behind has been told already. */
+static void read_all (struct client *self, bool ended)
 {
     ssize_t n = CHUNK;
-    while (n == CHUNK && self->watcher.fd >= 0) {
+    while ((n == CHUNK || (ended && n > 0)) && self->watcher.fd >= 0) {
         size_t kept = self->rest.n;
         CHECK (kept + CHUNK <= sizeof shared);
         slice_copy (shared, buf_slice (&self->rest));
@@ -165,7 +174,7 @@ static void on_ready (struct watcher *watcher, uint32_t events)
     if (self->state == CLIENT_CONNECTING && events & EPOLLOUT && !(events & EPOLLERR))
         send_request (self);
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
-        read_all (self);
+        read_all (self, events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP));
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */

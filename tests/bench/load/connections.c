@@ -51,7 +51,7 @@ void setups_run (struct load *load)
     struct round round = {.load = load};
     uint64_t n = (uint64_t) load->options.events;
     report_begin (load);
-    while (load->setup.n < n && load_faults (load) == 0) {
+    while (load->setup.n + load->refused < n && load_faults (load) == 0) {
         open_more (&round);
         load_turn (load, load->options.rate ? 100 * US_NS : MS_NS);
         close_some (&round);
@@ -76,7 +76,7 @@ void idle_run (struct load *load)
         load_turn (load, MS_NS);
     }
     report_begin (load);
-    while (report_elapsed () < 3 * S_NS)
+    while (report_elapsed () < load->options.idle_s * S_NS)
         load_turn (load, 100 * MS_NS);
     report_end (load);
     int64_t after = server_rss ((int) load->options.pid);

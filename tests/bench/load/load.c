@@ -24,7 +24,7 @@ void load_publish (struct load *self, struct user *user)
 void load_drain_publisher (struct load *self)
 {
     self->wire->flush (self);
-    while (self->events.peer.out.n)
+    while (self->events.peer.out.n || self->publisher.out.n)
         load_turn (self, MS_NS);
 }
 
@@ -100,14 +100,16 @@ void load_send (struct client *client)
 
 uint64_t load_faults (const struct load *self)
 {
-    return self->malformed + self->foreign + self->repeated + self->lost + self->refused;
+    uint64_t allowed = (uint64_t) self->options.refusals,
+             refused = self->refused > allowed ? self->refused - allowed : 0;
+    return self->malformed + self->foreign + self->repeated + self->lost + refused;
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
 
 static const struct wire *wire_named (const char *name)
 {
-    static const struct wire *const wires[] = {&wire_bridge, &wire_limit};
+    static const struct wire *const wires[] = {&wire_bridge, &wire_limit, &wire_mqtt, &wire_nats, &wire_nchan};
     for (size_t i = 0; i < COUNT_OF (wires); i++)
         if (strcmp (name, wires[i]->name) == 0)
             return wires[i];
@@ -130,10 +132,14 @@ static void make_users (struct load *self)
     self->in_state[CLIENT_IDLE] = self->n_clients;
 }
 
+void load_choose_wire (struct load *self)
+{
+    self->wire = wire_named (self->options.wire);
+}
+
 void load_init (struct load *self)
 {
     loop_init (&self->loop);
-    self->wire = wire_named (self->options.wire);
     body_set_size ((size_t) self->options.size);
     make_users (self);
     self->wire->open (self);

@@ -37,13 +37,24 @@ struct client {
     struct buf stream;   /* the same within frames, for protocols whose messages span them */
 };
 
+/* What not every server can do. */
+enum ability {
+    CAN_MESSAGES = 1, /* of clients, handed on to the publisher's side */
+    CAN_RESUME = 2,
+    CAN_DRAIN = 4
+};
+
 /* What differs from server to server. */
 struct wire {
     const char *name;
+    unsigned can;             /* enum ability, or'ed */
     enum body_form publishes; /* the form of what `publish` takes */
     /* Open the publisher's side. It is there when `ready` says so. */
     void (*open) (struct load *load);
     bool (*ready) (const struct load *load);
+    /* Servers that are connected to: what the publisher has got begins with `in`. How many bytes the first message has;
+     * 0 when it is not whole. */
+    size_t (*publisher_take) (struct load *load, struct slice in);
     /* One event for one user, and what has been put out to the server. */
     void (*publish) (struct load *load, const struct user *user, struct slice body);
     void (*flush) (struct load *load);
@@ -53,11 +64,13 @@ struct wire {
     void (*upgraded) (struct client *client);
     /* A data frame: load_event() for each event in it. */
     void (*frame) (struct client *client, struct slice payload);
+    /* The same as publisher_take, for protocols whose messages span frames. */
+    size_t (*client_take) (struct client *client, struct slice in);
     /* Wrap a message of the client, where the server wants more than the frame; NULL: it does not. */
     void (*wrap) (const struct client *client, struct slice body, struct buf *out);
 };
 
-extern const struct wire wire_bridge, wire_limit;
+extern const struct wire wire_bridge, wire_limit, wire_mqtt, wire_nats, wire_nchan;
 
 struct load {
     struct options options;
@@ -105,6 +118,9 @@ void client_cut (struct client *self);
 
 /* --- what scenarios share (load.c) --- */
 
+/* Find the wire. */
+void load_choose_wire (struct load *self);
+
 /* Make users and clients, and connect with the server. */
 void load_init (struct load *self);
 
@@ -124,7 +140,7 @@ void load_send (struct client *client);
 /* Flush, and wait until the socket has taken everything. */
 void load_drain_publisher (struct load *self);
 
-/* The sum of the faults. */
+/* The sum of the faults, without the refusals that are allowed. */
 uint64_t load_faults (const struct load *self);
 
 #endif

@@ -1,15 +1,15 @@
-/* bench_load: see --help. The way of an event: traffic.c (when) -> load.c, body.c (what) -> wire.c, zmtp.c (how) ->
- * server -> client.c -> wire.c -> load.c (is it right?) -> report.c. */
+/* bench_load: see --help. The way of an event: traffic.c (when) -> load.c, body.c (what) -> wire_*.c, zmtp.c (how) ->
+ * server -> client.c -> wire_*.c -> load.c (is it right?) -> report.c. */
 #include "load.h"
 #include "scenario.h"
 
 const struct scenario scenarios[] = {
-    {"events", events_run, "events from the publisher to the users' clients"},
-    {"messages", messages_run, "messages from the clients to the publisher's side"},
-    {"setups", setups_run, "connections set up; with --events over --users, the oldest are closed for it"},
-    {"idle", idle_run, "memory and CPU time of connections that do nothing"},
-    {"resume", resume_run, "clients that come back at once and get what they have missed"},
-    {"drain", drain_run, "connections sent away by the bridge's /drain"},
+    {"events", events_run, 0, "events from the publisher to the users' clients"},
+    {"messages", messages_run, CAN_MESSAGES, "messages from the clients to the publisher's side"},
+    {"setups", setups_run, 0, "connections set up; with --events over --users, the oldest are closed for it"},
+    {"idle", idle_run, 0, "memory and CPU time of connections that do nothing"},
+    {"resume", resume_run, CAN_RESUME, "clients that come back at once and get what they have missed"},
+    {"drain", drain_run, CAN_DRAIN, "connections sent away by the bridge's /drain"},
     {0},
 };
 
@@ -23,6 +23,11 @@ int main (int argc, char **argv)
     if (!scenario->name) {
         fprintf (stderr, "bench_load: unknown scenario %s; see --help\n", load.options.scenario);
         return 2;
+    }
+    load_choose_wire (&load);
+    if (scenario->needs & ~load.wire->can) {
+        fprintf (stderr, "bench_load: %s: not with this server (--wire %s)\n", scenario->name, load.wire->name);
+        return 3;
     }
     load_init (&load);
     scenario->run (&load);

@@ -53,7 +53,9 @@ static void print_help (void)
     printf (
         "usage: bench_load SCENARIO [--OPTION VALUE]...\n\n"
         "Plays many WebSocket clients and the program behind a server, measures, and checks count, order, addressee\n"
-        "and every byte of what arrives. Prints one line of JSON; the exit code is 0 only when nothing was wrong.\n\n"
+        "and every byte of what arrives. Prints one line of JSON. The exit code is 0 only when nothing was wrong, and "
+        "3\n"
+        "when the server has nothing that the scenario could measure.\n\n"
         "Scenarios:\n");
     for (const struct scenario *s = scenarios; s->name; s++)
         printf ("  %-16s %s\n", s->name, s->help);

@@ -6,9 +6,9 @@
 
 /* TEXT, NUMBER or FLAG; name, default, help */
 #define OPTIONS(ROW)                                                                                                   \
-    ROW (TEXT, wire, "bridge", "what the server speaks: bridge, limit")                                                \
+    ROW (TEXT, wire, "bridge", "what the server speaks: bridge, limit, mqtt, nats, nchan")                             \
     ROW (TEXT, server, "127.0.0.1:8080", "WebSocket address of the server")                                            \
-    ROW (TEXT, publish, "127.0.0.1:0", "where events go to a server that is connected to, and messages come from")     \
+    ROW (TEXT, publish, "127.0.0.1:0", "address to which a server wants the publisher to connect (nats, mqtt, nchan)") \
     ROW (NUMBER, pid, 0, "the server's process, whose CPU time and memory are read")                                   \
     ROW (NUMBER, events_port, 5556, "port on which events are published over ZMTP")                                    \
     ROW (NUMBER, commands_port, 5555, "port on which commands or messages arrive over ZMTP")                           \
@@ -29,6 +29,8 @@
     ROW (NUMBER, backlog, 10, "resume: events that each user has missed")                                              \
     ROW (NUMBER, rounds, 1, "resume: how often all of them come back for the same events")                             \
     ROW (NUMBER, absent, 0, "events: users without clients, with ten events each in history")                          \
+    ROW (NUMBER, idle_s, 3, "idle: seconds of it, when all are connected")                                             \
+    ROW (NUMBER, refusals, 0, "setups: so many may be turned away before the run has failed")                          \
     ROW (NUMBER, admin_port, 0, "drain: port of the bridge's admin address")                                           \
     ROW (NUMBER, patience_s, 20, "seconds without any progress after which the run has failed")
 

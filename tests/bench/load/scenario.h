@@ -7,6 +7,7 @@ struct load;
 struct scenario {
     const char *name;
     void (*run) (struct load *load);
+    unsigned needs; /* enum ability, or'ed */
     const char *help;
 };
 

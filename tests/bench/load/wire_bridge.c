@@ -1,50 +1,6 @@
-/* The bridge, and the limit. */
-#include "load.h"
+/* The bridge. */
 #include "token.h"
-
-/* --- what both have in common: they connect to the publisher over ZMTP --- */
-
-static bool zmtp_is_ready (const struct load *load)
-{
-    return load->subscribed;
-}
-
-static void on_subscription (void *arg, UNUSED const struct slice *frames, UNUSED size_t n)
-{
-    struct load *load = arg;
-    load->subscribed = true;
-}
-
-static void put_meta (struct load *load)
-{
-    static uint64_t seq;
-    char meta[] = "\x82\xa9publisher\xa5"
-                  "bench\xa3seq\xcf________";
-    seq++;
-    for (int i = 0; i < 8; i++)
-        meta[sizeof meta - 9 + (size_t) i] = (char) (seq >> (56 - 8 * i));
-    zmtp_put (&load->events, slice_of (meta, sizeof meta - 1), false);
-}
-
-static void zmtp_publish (struct load *load, const struct user *user, struct slice body)
-{
-    zmtp_put (&load->events, slice_str (user->name), true);
-    zmtp_put (&load->events, body, load->options.meta);
-    if (load->options.meta)
-        put_meta (load);
-}
-
-static void zmtp_flush (struct load *load)
-{
-    pipe_flush (&load->events.peer);
-}
-
-static void frame_is_event (struct client *client, struct slice payload)
-{
-    load_event (client, payload);
-}
-
-/* --- bridge -------------------------------------------------------------------------------------------------- */
+#include "wire_zmtp.h"
 
 /* [command][connection][user][headers][body] */
 static void on_command (void *arg, const struct slice *frames, size_t n)
@@ -69,8 +25,7 @@ static void on_command (void *arg, const struct slice *frames, size_t n)
 
 static void bridge_open (struct load *load)
 {
-    zmtp_bind (&load->events, &load->loop, "PUB", (unsigned) load->options.events_port, on_subscription, load);
-    zmtp_bind (&load->commands, &load->loop, "ROUTER", (unsigned) load->options.commands_port, on_command, load);
+    wire_zmtp_open (load, "ROUTER", on_command);
 }
 
 static void bridge_request (const struct client *client, struct buf *target, struct buf *headers)
@@ -104,7 +59,10 @@ static struct slice string_at (struct slice json, const char *key)
 static void on_welcome (struct client *client, struct slice payload)
 {
     static const char type[] = "connection_established";
-    if (!memmem (payload.p, payload.n, type, sizeof type - 1))
+    bool welcome = memmem (payload.p, payload.n, type, sizeof type - 1);
+    if (!welcome && client->load->options.refusals)
+        return; /* the close frame comes next, and is counted */
+    if (!welcome)
         die ("the first frame for %s is %.*s", client->user->name, (int) payload.n, payload.p);
     struct slice epoch = string_at (payload, "\"epoch\":\""), offset = string_at (payload, "\"offset\":");
     if (*client->resume && !memmem (payload.p, payload.n, "\"recovered\":true", 16))
@@ -125,42 +83,12 @@ static void bridge_frame (struct client *client, struct slice payload)
 }
 
 const struct wire wire_bridge = {.name = "bridge",
+                                 .can = CAN_MESSAGES | CAN_RESUME | CAN_DRAIN,
                                  .publishes = BODY_MSGPACK,
                                  .open = bridge_open,
-                                 .ready = zmtp_is_ready,
-                                 .publish = zmtp_publish,
-                                 .flush = zmtp_flush,
+                                 .ready = wire_zmtp_is_ready,
+                                 .publish = wire_zmtp_publish,
+                                 .flush = wire_zmtp_flush,
                                  .request = bridge_request,
                                  .upgraded = wait_for_welcome,
                                  .frame = bridge_frame};
-
-/* --- limit --------------------------------------------------------------------------------------------------- */
-
-/* [user][body] */
-static void on_pushed (void *arg, const struct slice *frames, size_t n)
-{
-    if (n != 2)
-        die ("a message of %zu frames", n);
-    load_message (arg, frames[0], frames[1]);
-}
-
-static void limit_open (struct load *load)
-{
-    zmtp_bind (&load->events, &load->loop, "PUB", (unsigned) load->options.events_port, on_subscription, load);
-    zmtp_bind (&load->commands, &load->loop, "PULL", (unsigned) load->options.commands_port, on_pushed, load);
-}
-
-static void limit_request (const struct client *client, struct buf *target, UNUSED struct buf *headers)
-{
-    buf_printf (target, "/ws?user=%s", client->user->name);
-}
-
-const struct wire wire_limit = {.name = "limit",
-                                .publishes = BODY_JSON,
-                                .open = limit_open,
-                                .ready = zmtp_is_ready,
-                                .publish = zmtp_publish,
-                                .flush = zmtp_flush,
-                                .request = limit_request,
-                                .upgraded = client_ready,
-                                .frame = frame_is_event};
