@@ -152,10 +152,11 @@ static void take_all (struct client *self, struct slice in)
     }
 }
 
-static void read_all (struct client *self)
+/* A short read ends it, except when the end that comes behind has been told already. */
+static void read_all (struct client *self, bool ended)
 {
     ssize_t n = CHUNK;
-    while (n == CHUNK && self->watcher.fd >= 0) {
+    while ((n == CHUNK || (ended && n > 0)) && self->watcher.fd >= 0) {
         size_t kept = self->rest.n;
         CHECK (kept + CHUNK <= sizeof shared);
         slice_copy (shared, buf_slice (&self->rest));
@@ -173,7 +174,7 @@ static void on_ready (struct watcher *watcher, uint32_t events)
     if (self->state == CLIENT_CONNECTING && events & EPOLLOUT && !(events & EPOLLERR))
         send_request (self);
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
-        read_all (self);
+        read_all (self, events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP));
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
