@@ -88,5 +88,6 @@ def test_what_went_wrong_is_said_below():
 
 def test_raw_figures_are_all_there():
     data, = as_data([row("x", "limit", "bridge")], {"x": {"limit": results(2.0), "bridge": results(3.0)}})
-    assert data["figures"][0]["cases"] == {"limit": {"values": (2.0,), "ratios": ()}, "bridge": {"values": (3.0,), "ratios": (1.5,)}}
+    assert data["figures"][0]["cases"] == {"limit": {"values": (2.0,), "ratios": ()},
+                                           "bridge": {"values": (3.0,), "ratios": (1.5,)}}
     assert data["runs"]["bridge"] == [{"figures": {"cpu": 3.0}, "unable": False, "fault": "", "doubt": ""}]
