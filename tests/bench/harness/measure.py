@@ -11,8 +11,9 @@ from .processes import Failed
 
 FAULTS = ("malformed", "foreign", "repeated", "lost", "refused")
 START_S = 20
-LOAD_S = 300  # the longest that a load may take
-UNABLE = 3    # bench_load's exit code for what a server cannot do at all
+LOAD_S = 300   # the longest that a load may take
+COMPANY = 0.1  # of the server's CPU; with more for others the figures say little
+UNABLE = 3     # bench_load's exit code for what a server cannot do at all
 
 
 class Unable(Exception):
@@ -21,7 +22,7 @@ class Unable(Exception):
 
 @dataclasses.dataclass
 class Result:
-    """What a run says: figures, or the fault, or that it cannot be; and a doubt about the disturbance."""
+    """What a run says: figures, or the fault, or that it cannot be; and why to doubt the figures."""
     figures: dict = dataclasses.field(default_factory=dict)
     unable: bool = False
     fault: str = ""
@@ -112,9 +113,14 @@ class Run:
                          f"{processes.last_line(self.log('server'))}")
 
 
-def doubt_of(share):
-    """What to say of a disturbance that did not reach its rate."""
-    return f"the disturbance reached only {share:.0%} of its rate" if share is not None and share < disturb.ENOUGH else ""
+def doubts_of(share, company):
+    """Why the figures are not to be believed. share: of the disturbance's rate; company: on the server's CPU."""
+    doubts = []
+    if share is not None and share < disturb.ENOUGH:
+        doubts.append(f"the disturbance reached only {share:.0%} of its rate")
+    if company > COMPANY:
+        doubts.append(f"others had {company:.0%} of the server's CPU")
+    return "; ".join(doubts)
 
 
 def run_once(place, row, case, load):
@@ -122,12 +128,13 @@ def run_once(place, row, case, load):
     try:
         with Run(place, row, case, load) as run:
             with disturb.KINDS[case.disturbance](run) as disturbance:
+                company = processes.Company(run.server.pid, place.cpus.server)
                 figures = run.measure()
                 share = disturbance.share(figures)
+                company = company.share() if place.cpus.pinned else 0
             run.finish()
-            if share is not None:
-                figures["disturbance_share"] = share
-            return Result(figures, doubt=doubt_of(share))
+            figures |= {"disturbance_share": share, "company_share": company}
+            return Result(figures, doubt=doubts_of(share, company))
     except Unable:
         return Result(unable=True)
     except Failed as error:

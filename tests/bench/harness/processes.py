@@ -1,6 +1,7 @@
 """Processes that are started and ended by their pid, ports that are free, and the CPUs of everybody."""
 import contextlib
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -82,6 +83,40 @@ class Process:
             return self.wait(END_S)
         self.process.kill()
         return self.wait(END_S)
+
+
+def cpu_seconds(pid):
+    """What a process and its children have used, all threads."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError, ValueError):  # it may have just ended
+            total += int((task / "schedstat").read_text().split()[0]) / 1e9
+            total += sum(cpu_seconds(int(child)) for child in (task / "children").read_text().split())
+    return total
+
+
+def busy_seconds(cpu):
+    """How long somebody, or another machine on the same metal, has had this CPU."""
+    line = next(line for line in pathlib.Path("/proc/stat").read_text("ascii").splitlines() if line.startswith(f"cpu{cpu} "))
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+class Company:
+    """Who else uses the server's CPU, from now on."""
+
+    def __init__(self, pid, cpu):
+        self.pid, self.cpu = pid, cpu
+        self.begun = self.now()
+
+    def now(self):
+        """Time, CPU of all, CPU of the server."""
+        return time.monotonic(), busy_seconds(self.cpu), cpu_seconds(self.pid)
+
+    def share(self):
+        """The part of the time that others have had."""
+        elapsed, busy, own = (now - begun for now, begun in zip(self.now(), self.begun))
+        return max(0.0, busy - own) / elapsed
 
 
 def wait_until(check, process, seconds, what):
