@@ -10,6 +10,7 @@
 #include "version.h"
 
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 #include <uv.h>
@@ -47,6 +48,14 @@ static void on_busy (UNUSED uv_idle_t *handle)
 {
 }
 
+/* There is more to do, so this turn does not wait. ZeroMQ's thread, which brings the next events and may share the
+ * core, must not wait for the end of a time slice meanwhile. */
+static void give_way (struct bridge *self)
+{
+    uv_idle_start (&self->busy, on_busy);
+    sched_yield ();
+}
+
 /* Once in every turn of the loop, before it waits: take what the runtimes have sent, write what waits for the
  * clients (all of it for one socket together), free what has gone, send the commands that have come up. */
 static void on_pulse (uv_prepare_t *handle)
@@ -59,7 +68,7 @@ static void on_pulse (uv_prepare_t *handle)
     hub_reap (&self->hub);
     link_flush (self->link);
     if (link_has_work (self->link) || !list_empty (&self->hub.dirty))
-        uv_idle_start (&self->busy, on_busy);
+        give_way (self);
     else
         uv_idle_stop (&self->busy);
 }
