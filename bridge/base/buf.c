@@ -36,17 +36,14 @@ bool buf_reserve (struct buf *self, size_t more)
     return true;
 }
 
-void buf_put (struct buf *self, const void *bytes, size_t n)
+uint8_t *buf_extend_slowly (struct buf *self, size_t n)
 {
-    if (n == 0)
-        return;
-    /* The limit holds for the content, also when the memory at hand would have room for more. */
     if (self->limit && (n > self->limit || self->n > self->limit - n))
         self->failed = true;
     if (!buf_reserve (self, n))
-        return;
-    memcpy (self->p + self->n, bytes, n);
+        return NULL;
     self->n += n;
+    return self->p + self->n - n;
 }
 
 void buf_printf (struct buf *self, const char *format, ...)

@@ -29,15 +29,33 @@ static inline void buf_reset (struct buf *self)
 /* Make room for `more` bytes behind `n`. False (and `failed`) when that cannot be had. */
 NODISCARD bool buf_reserve (struct buf *self, size_t more);
 
-void buf_put (struct buf *self, const void *bytes, size_t n);
+/* buf_extend() when the memory at hand will not do. */
+uint8_t *buf_extend_slowly (struct buf *self, size_t n);
+
+/* Make the content `n` bytes longer: where they go, for the caller to write. NULL (and `failed`) when they cannot be
+ * had. The limit holds for the content, also when the memory at hand would have room for more. */
+static inline uint8_t *buf_extend (struct buf *self, size_t n)
+{
+    if (self->failed || n > self->cap - self->n || (self->limit && self->n + n > self->limit))
+        return buf_extend_slowly (self, n);
+    self->n += n;
+    return self->p + self->n - n;
+}
+
+static inline void buf_put (struct buf *self, const void *bytes, size_t n)
+{
+    uint8_t *to = n ? buf_extend (self, n) : NULL;
+    if (to)
+        memcpy (to, bytes, n);
+}
+
 void buf_printf (struct buf *self, const char *format, ...) PRINTF_LIKE (2, 3);
 
 static inline void buf_putc (struct buf *self, char c)
 {
-    if (self->n < self->cap && !self->failed && (!self->limit || self->n < self->limit))
-        self->p[self->n++] = (uint8_t) c;
-    else
-        buf_put (self, &c, 1);
+    uint8_t *to = buf_extend (self, 1);
+    if (to)
+        *to = (uint8_t) c;
 }
 
 static inline void buf_puts (struct buf *self, const char *s)

@@ -23,15 +23,9 @@ enum field {
     FIELD_COUNT
 };
 
-static const struct slice field_names[FIELD_COUNT] = {
-#define FIELD_NAME(name) {#name, sizeof #name - 1},
-    FIELDS (FIELD_NAME)
-#undef FIELD_NAME
-};
-
 /* What one pass over the map has found. */
 struct found {
-    struct mp_token value[FIELD_COUNT];
+    struct mp_token value[FIELD_COUNT]; /* of those that were seen */
     bool seen[FIELD_COUNT];
     bool twice; /* a routing field */
     bool reserved;
@@ -39,10 +33,13 @@ struct found {
 
 static enum field field_of (struct slice key)
 {
-    enum field field = 0;
-    while (field < FIELD_COUNT && !slice_eq (key, field_names[field]))
-        field++;
-    return field;
+    /* Constants, so that mostly the length alone decides. */
+#define FIELD_IS(name)                                                                                                 \
+    if (slice_is (key, #name))                                                                                         \
+        return FIELD_##name;
+    FIELDS (FIELD_IS)
+#undef FIELD_IS
+    return FIELD_COUNT;
 }
 
 static void note (struct found *found, const struct mp_token *key, const struct mp_token *value)
@@ -61,30 +58,18 @@ static void note (struct found *found, const struct mp_token *key, const struct 
     found->value[field] = *value;
 }
 
-/* The head of the value at *pos, and *pos moved behind all of it. Scalars, the usual case, are read only
- * once. */
-static enum mp_status read_nested (struct slice bytes, size_t *pos, struct mp_token *token)
-{
-    size_t at = *pos;
-    enum mp_status status = mp_read (bytes, &at, token);
-    if (status != MP_OK)
-        return status;
-    if (token->kind == MP_ARRAY || token->kind == MP_MAP)
-        return mp_skip_inside (bytes, pos, 1);
-    *pos = at;
-    return MP_OK;
-}
-
 static enum mp_status scan (struct slice bytes, struct found *found)
 {
     struct mp_token head, key, value;
     size_t pos = 0;
+    memset (found->seen, 0, sizeof found->seen); /* the values are read only where this says so */
+    found->twice = found->reserved = false;
     if (mp_read (bytes, &pos, &head) != MP_OK || head.kind != MP_MAP)
         return mp_check (bytes) == MP_TOO_DEEP ? MP_TOO_DEEP : MP_MALFORMED;
     for (uint32_t i = 0; i < head.count; i++) {
-        enum mp_status status = read_nested (bytes, &pos, &key);
+        enum mp_status status = mp_read_whole (bytes, &pos, 1, &key);
         if (status == MP_OK)
-            status = read_nested (bytes, &pos, &value);
+            status = mp_read_whole (bytes, &pos, 1, &value);
         if (status != MP_OK)
             return status;
         note (found, &key, &value);
@@ -92,10 +77,15 @@ static enum mp_status scan (struct slice bytes, struct found *found)
     return pos == bytes.n ? MP_OK : MP_MALFORMED;
 }
 
+/* MP_NIL when it is not there. */
+static enum mp_kind kind_of (const struct found *found, enum field field)
+{
+    return found->seen[field] ? found->value[field].kind : MP_NIL;
+}
+
 static struct slice text_of (const struct found *found, enum field field)
 {
-    bool there = found->seen[field] && found->value[field].kind == MP_STR;
-    return there ? found->value[field].bytes : slice_of (NULL, 0);
+    return kind_of (found, field) == MP_STR ? found->value[field].bytes : slice_of (NULL, 0);
 }
 
 static bool foreign (const struct found *found, struct slice user)
@@ -107,8 +97,8 @@ static bool foreign (const struct found *found, struct slice user)
 
 static bool bad_connection (const struct found *found)
 {
-    enum mp_kind kind = found->value[FIELD_connection_id].kind;
-    return found->seen[FIELD_connection_id] && kind != MP_STR && kind != MP_NIL;
+    enum mp_kind kind = kind_of (found, FIELD_connection_id);
+    return kind != MP_STR && kind != MP_NIL;
 }
 
 static enum drop_reason judge (const struct found *found, struct slice user)
@@ -125,9 +115,7 @@ static enum drop_reason judge (const struct found *found, struct slice user)
 static double seconds_of (const struct found *found)
 {
     const struct mp_token *value = &found->value[FIELD_timestamp];
-    if (!found->seen[FIELD_timestamp])
-        return 0;
-    switch (value->kind) {
+    switch (kind_of (found, FIELD_timestamp)) {
     case MP_UINT:
         return (double) value->u;
     case MP_INT:
@@ -142,8 +130,8 @@ static double seconds_of (const struct found *found)
 
 static bool odd_delta (const struct found *found)
 {
-    enum mp_kind kind = found->value[FIELD_delta].kind;
-    return found->seen[FIELD_delta] && kind != MP_STR && kind != MP_NIL;
+    enum mp_kind kind = kind_of (found, FIELD_delta);
+    return kind != MP_STR && kind != MP_NIL;
 }
 
 static void fill (struct event *self, struct slice bytes, const struct found *found)
@@ -159,7 +147,7 @@ static void fill (struct event *self, struct slice bytes, const struct found *fo
         .execution_id = text_of (found, FIELD_execution_id),
         .delta = text_of (found, FIELD_delta),
         .timestamp = seconds_of (found),
-        .has_delta = found->seen[FIELD_delta] && found->value[FIELD_delta].kind == MP_STR,
+        .has_delta = kind_of (found, FIELD_delta) == MP_STR,
         .odd_delta = odd_delta (found),
         .has_reserved = found->reserved,
     };
@@ -168,7 +156,7 @@ static void fill (struct event *self, struct slice bytes, const struct found *fo
 
 enum drop_reason event_parse (struct event *self, struct slice bytes, struct slice user)
 {
-    struct found found = {.twice = false};
+    struct found found;
     *self = (struct event){.bytes = bytes, .type = EVENT_other};
     enum mp_status status = scan (bytes, &found);
     if (status != MP_OK)
@@ -181,13 +169,10 @@ enum drop_reason event_parse (struct event *self, struct slice bytes, struct sli
 
 enum event_type event_type_of (struct slice name)
 {
-    static const struct slice names[EVENT_other] = {
-#define EVENT_TYPE(symbol) [EVENT_##symbol] = {#symbol, sizeof #symbol - 1},
+#define EVENT_TYPE(symbol)                                                                                             \
+    if (slice_is (name, #symbol))                                                                                      \
+        return EVENT_##symbol;
 #include "tbl/event_types.h"
 #undef EVENT_TYPE
-    };
-    enum event_type type = 0;
-    while (type < EVENT_other && !slice_eq (name, names[type]))
-        type++;
-    return type;
+    return EVENT_other;
 }

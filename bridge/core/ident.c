@@ -46,6 +46,10 @@ bool ident_is_user (struct slice id)
     if (id.n == 0 || id.n > USER_ID_MAX)
         return false;
     while (id.n) {
+        if (id.p[0] >= 0x20 && id.p[0] < 0x7f) {
+            id = slice_of (id.p + 1, id.n - 1);
+            continue;
+        }
         size_t n = utf8_next (id, &cp);
         if (n == 0 || is_control (cp))
             return false;

@@ -6,45 +6,101 @@
 /* The byte `c` in all eight places. */
 #define EIGHT(c) (UINT64_C (0x0101010101010101) * (uint8_t) (c))
 
-/* Nonzero exactly when one of the eight bytes is below `n` (at most 0x80); which one it is cannot be told. */
-static uint64_t any_below (uint64_t word, uint8_t n)
+/* Numbers whose lowest byte is the first; compilers make one load of each. */
+static inline uint64_t load4 (const char *p)
 {
-    return (word - EIGHT (n)) & ~word & EIGHT (0x80);
+    const uint8_t *b = (const uint8_t *) p;
+    return b[0] | (uint32_t) b[1] << 8 | (uint32_t) b[2] << 16 | (uint32_t) b[3] << 24;
 }
 
-/* Eight bytes of ASCII that need no escape? */
-static bool eight_plain (const char *p)
+static inline uint64_t load8 (const char *p)
 {
-    uint64_t word;
-    memcpy (&word, p, sizeof word);
-    uint64_t special = any_below (word, 0x20) | any_below (word ^ EIGHT ('"'), 1) | any_below (word ^ EIGHT ('\\'), 1);
-    return ((special | word) & EIGHT (0x80)) == 0;
+    return load4 (p) | load4 (p + 4) << 32;
 }
 
-/* Length of the character at the start when it may stand in a string as it is, else 0. */
-static size_t plain_char (struct slice s)
+/* `n` bytes, 1 to 7, and zeros behind them. */
+static inline uint64_t load_short (const char *p, size_t n)
 {
+    const uint8_t *b = (const uint8_t *) p;
+    if (n >= 4)
+        return load4 (p) | load4 (p + n - 4) << 8 * (n - 4);
+    return b[0] | (uint32_t) b[n / 2] << 8 * (n / 2) | (uint32_t) b[n - 1] << 8 * (n - 1);
+}
+
+/* The high bit of each byte that may not stand in a string as it is, or not without a look at its neighbours. What
+ * stands over the lowest one is void: the subtractions borrow from there. */
+static inline uint64_t special_bytes (uint64_t word)
+{
+    uint64_t control = word - EIGHT (0x20), quote = (word ^ EIGHT ('"')) - EIGHT (1),
+             backslash = (word ^ EIGHT ('\\')) - EIGHT (1);
+    return (control | quote | backslash | word) & EIGHT (0x80);
+}
+
+/* The compiler's vectors; without such registers it takes the bytes one by one. */
+typedef signed char sixteen __attribute__ ((vector_size (16)));
+
+/* Sixteen bytes of ASCII that need no escape? Those outside ASCII are negative. */
+static inline bool sixteen_plain (const char *p)
+{
+    sixteen bytes;
+    uint64_t halves[2];
+    memcpy (&bytes, p, sizeof bytes);
+    sixteen special = (bytes < 0x20) | (bytes == '"') | (bytes == '\\');
+    memcpy (halves, &special, sizeof halves);
+    return (halves[0] | halves[1]) == 0;
+}
+
+static inline size_t first_special (uint64_t special)
+{
+    return (size_t) __builtin_ctzll (special) / 8;
+}
+
+/* How many bytes of ASCII that need no escape stand at the start. */
+static inline size_t ascii_run (struct slice s)
+{
+    uint64_t special = 0;
+    size_t at = 0;
+    while (s.n - at >= 16 && sixteen_plain (s.p + at))
+        at += 16;
+    for (; s.n - at >= 8; at += 8)
+        if ((special = special_bytes (load8 (s.p + at))))
+            return at + first_special (special);
+    if (at == s.n)
+        return at;
+    if (at == 0)
+        return first_special (special_bytes (load_short (s.p, s.n))); /* at the latest the zero behind them */
+    at = s.n - 8; /* what has been looked at already is not special */
+    special = special_bytes (load8 (s.p + at));
+    return special ? at + first_special (special) : s.n;
+}
+
+/* How many bytes outside ASCII, all of them UTF-8, stand at the start. */
+static size_t utf8_run (struct slice s)
+{
+    size_t at = 0, n = 1;
     uint32_t cp;
-    uint8_t c = (uint8_t) s.p[0];
-    if (c >= 0x80)
-        return utf8_next (s, &cp);
-    return c >= 0x20 && c != '"' && c != '\\';
+    while (n && at < s.n && (uint8_t) s.p[at] >= 0x80) {
+        n = utf8_next (slice_of (s.p + at, s.n - at), &cp);
+        at += n;
+    }
+    return at;
+}
+
+/* Apart from json_plain_run(), which saves no registers then. */
+static __attribute__ ((noinline)) size_t mixed_run (struct slice s, size_t at)
+{
+    size_t n;
+    while ((n = utf8_run (slice_of (s.p + at, s.n - at)))) {
+        at += n;
+        at += ascii_run (slice_of (s.p + at, s.n - at));
+    }
+    return at;
 }
 
 size_t json_plain_run (struct slice s)
 {
-    size_t at = 0;
-    while (at < s.n) {
-        if (s.n - at >= 8 && eight_plain (s.p + at)) {
-            at += 8;
-            continue;
-        }
-        size_t n = plain_char (slice_of (s.p + at, s.n - at));
-        if (n == 0)
-            break;
-        at += n;
-    }
-    return at;
+    size_t at = ascii_run (s);
+    return at < s.n && (uint8_t) s.p[at] >= 0x80 ? mixed_run (s, at) : at;
 }
 
 /* 0 at the end: no token begins with it. */

@@ -25,14 +25,6 @@ struct head {
     uint64_t number;
 };
 
-uint64_t mp_big_endian (const char *p, size_t width)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < width; i++)
-        value = value << 8 | (uint8_t) p[i];
-    return value;
-}
-
 /* Two's complement of `width` bytes widened to 64 bit. */
 static uint64_t sign_extend (uint64_t value, size_t width)
 {
@@ -58,6 +50,8 @@ static enum mp_status read_head (struct slice bytes, size_t *at, struct head *he
     if (*at >= bytes.n)
         return MP_MALFORMED;
     uint8_t first = (uint8_t) bytes.p[(*at)++];
+    if ((first & 0xe0) == 0xc0)
+        return read_wide_head (bytes, at, first, head);
     if (first < 0x80)
         *head = (struct head){MP_UINT, first};
     else if (first < 0x90)
@@ -66,10 +60,8 @@ static enum mp_status read_head (struct slice bytes, size_t *at, struct head *he
         *head = (struct head){MP_ARRAY, first & 0x0f};
     else if (first < 0xc0)
         *head = (struct head){MP_STR, first & 0x1f};
-    else if (first >= 0xe0)
-        *head = (struct head){MP_INT, sign_extend (first, 1)};
     else
-        return read_wide_head (bytes, at, first, head);
+        *head = (struct head){MP_INT, sign_extend (first, 1)};
     return MP_OK;
 }
 
@@ -150,13 +142,13 @@ static enum mp_status read_body (struct slice bytes, size_t *at, const struct he
     return MP_MALFORMED;
 }
 
-enum mp_status mp_read (struct slice bytes, size_t *pos, struct mp_token *token)
+enum mp_status mp_read_any (struct slice bytes, size_t *pos, struct mp_token *token)
 {
     struct head head;
     size_t at = *pos;
     if (read_head (bytes, &at, &head) != MP_OK)
         return MP_MALFORMED;
-    *token = (struct mp_token){.kind = head.kind};
+    token->kind = head.kind;
     enum mp_status status = read_body (bytes, &at, &head, token);
     if (status == MP_OK)
         *pos = at;
@@ -174,7 +166,7 @@ enum mp_status mp_skip_inside (struct slice bytes, size_t *pos, unsigned outer)
             return MP_MALFORMED;
         if (depth)
             left[depth - 1]--;
-        if (token.kind == MP_ARRAY || token.kind == MP_MAP) {
+        if (mp_is_container (&token)) {
             if (outer + depth >= MP_MAX_DEPTH)
                 return MP_TOO_DEEP;
             left[depth++] = token.kind == MP_MAP ? (uint64_t) token.count * 2 : token.count;
@@ -209,11 +201,7 @@ bool mp_map_get (struct slice map, const char *key, struct mp_token *value)
     if (mp_read (map, &pos, &head) != MP_OK || head.kind != MP_MAP)
         return false;
     for (uint32_t i = 0; i < head.count; i++) {
-        size_t at = pos;
-        if (mp_read (map, &at, &name) != MP_OK || mp_skip_inside (map, &pos, 1) != MP_OK)
-            return false;
-        at = pos;
-        if (mp_read (map, &at, &token) != MP_OK || mp_skip_inside (map, &pos, 1) != MP_OK)
+        if (mp_read_whole (map, &pos, 1, &name) != MP_OK || mp_read_whole (map, &pos, 1, &token) != MP_OK)
             return false;
         if (name.kind == MP_STR && slice_eq (name.bytes, wanted)) {
             *value = token;

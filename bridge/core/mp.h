@@ -45,18 +45,64 @@ struct mp_token {
     int8_t ext_type; /* EXT */
 };
 
+static inline bool mp_is_container (const struct mp_token *token)
+{
+    return token->kind == MP_ARRAY || token->kind == MP_MAP;
+}
+
+/* The big-endian number in 1, 2, 4 or 8 bytes; compilers make one load of it. */
+static inline uint64_t mp_big_endian (const char *p, size_t width)
+{
+    const uint8_t *b = (const uint8_t *) p;
+    uint32_t high;
+    switch (width) {
+    case 1:
+        return b[0];
+    case 2:
+        return (uint64_t) b[0] << 8 | b[1];
+    default:
+        high = (uint32_t) b[0] << 24 | (uint32_t) b[1] << 16 | (uint32_t) b[2] << 8 | b[3];
+        return width == 4 ? high : (uint64_t) high << 32 | mp_big_endian (p + 4, 4);
+    }
+}
+
+/* mp_read() of every format. */
+NODISCARD enum mp_status mp_read_any (struct slice bytes, size_t *pos, struct mp_token *token);
+
 /* Read one token at *pos and move behind it. For containers the count is checked against the bytes that are left
  * (one byte per item at least). MP_OK or MP_MALFORMED. */
-NODISCARD enum mp_status mp_read (struct slice bytes, size_t *pos, struct mp_token *token);
-
-/* The big-endian number in `width` bytes, 8 at most. */
-uint64_t mp_big_endian (const char *p, size_t width);
+NODISCARD static inline enum mp_status mp_read (struct slice bytes, size_t *pos, struct mp_token *token)
+{
+    size_t at = *pos;
+    uint8_t first = at < bytes.n ? (uint8_t) bytes.p[at] : 0;
+    size_t n = first & 0x1f;
+    /* Most tokens are short strings: keys. */
+    if ((first & 0xe0) != 0xa0 || n >= bytes.n - at)
+        return mp_read_any (bytes, pos, token);
+    token->kind = MP_STR;
+    token->bytes = slice_of (bytes.p + at + 1, n);
+    *pos = at + 1 + n;
+    return MP_OK;
+}
 
 /* Step over one whole value, containers with everything in them. */
 NODISCARD enum mp_status mp_skip (struct slice bytes, size_t *pos);
 
 /* The same for a value that stands inside `outer` containers already: those count for the depth. */
 NODISCARD enum mp_status mp_skip_inside (struct slice bytes, size_t *pos, unsigned outer);
+
+/* Read the token at *pos and step over the whole value that it begins, which stands inside `outer` containers. */
+NODISCARD static inline enum mp_status mp_read_whole (struct slice bytes, size_t *pos, unsigned outer,
+                                                      struct mp_token *token)
+{
+    size_t at = *pos;
+    enum mp_status status = mp_read (bytes, &at, token);
+    if (status == MP_OK && mp_is_container (token))
+        return mp_skip_inside (bytes, pos, outer);
+    if (status == MP_OK)
+        *pos = at;
+    return status;
+}
 
 /* Is this exactly one whole well-formed value of allowed depth, with nothing behind it? */
 NODISCARD enum mp_status mp_check (struct slice bytes);

@@ -24,6 +24,7 @@ struct writer {
 };
 
 static void write_value (struct writer *self);
+static void write_token (struct writer *self, const struct mp_token *token);
 
 /* How many bytes one U+FFFD stands for: the longest start of a well-formed sequence (WHATWG Encoding), at
  * least one. */
@@ -56,31 +57,54 @@ static void write_escape (struct buf *out, uint8_t c)
     buf_put (out, text, text[1] == 'u' ? 6 : 2);
 }
 
-/* The inside of a JSON string. */
-static void write_text (struct buf *out, struct slice text)
+/* What may not stand in a string as it is, at the start of `text`: how many bytes that was. */
+static size_t write_odd (struct buf *out, struct slice text)
 {
-    while (text.n && !out->failed) {
-        size_t n = json_plain_run (text);
-        buf_put (out, text.p, n);
-        if (n == text.n)
-            return;
-        text = slice_of (text.p + n, text.n - n);
-        n = 1;
-        if ((uint8_t) text.p[0] < 0x80) {
-            write_escape (out, (uint8_t) text.p[0]);
-        } else {
-            buf_puts (out, "\xEF\xBF\xBD");
-            n = bad_run (text);
-        }
-        text = slice_of (text.p + n, text.n - n);
+    if ((uint8_t) text.p[0] < 0x80) {
+        write_escape (out, (uint8_t) text.p[0]);
+        return 1;
     }
+    buf_puts (out, "\xEF\xBF\xBD");
+    return bad_run (text);
+}
+
+/* The inside of a JSON string; the first `n` bytes may stand there as they are. */
+static void write_text (struct buf *out, struct slice text, size_t n)
+{
+    buf_put (out, text.p, n);
+    while (n < text.n && !out->failed) {
+        text = slice_of (text.p + n, text.n - n);
+        n = write_odd (out, text);
+        text = slice_of (text.p + n, text.n - n);
+        n = json_plain_run (text);
+        buf_put (out, text.p, n);
+    }
+}
+
+/* `text` in quotes; returns where it ends. */
+static uint8_t *quote (uint8_t *to, struct slice text)
+{
+    *to++ = '"';
+    slice_copy (to, text);
+    to[text.n] = '"';
+    return to + text.n + 1;
+}
+
+static void write_odd_string (struct buf *out, struct slice text, size_t plain)
+{
+    buf_putc (out, '"');
+    write_text (out, text, plain);
+    buf_putc (out, '"');
 }
 
 void json_write_string (struct buf *out, struct slice text)
 {
-    buf_putc (out, '"');
-    write_text (out, text);
-    buf_putc (out, '"');
+    size_t plain = json_plain_run (text);
+    uint8_t *to = plain == text.n ? buf_extend (out, text.n + 2) : NULL;
+    if (to)
+        quote (to, text);
+    else
+        write_odd_string (out, text, plain);
 }
 
 /* One to three bytes as four characters. */
@@ -122,12 +146,19 @@ static void write_base64 (struct buf *out, struct slice bytes)
 /* Decimal digits; at least `width` of them. */
 static void write_digits (struct buf *out, uint64_t value, size_t width)
 {
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+                                "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+                                "8081828384858687888990919293949596979899";
     char text[24];
     size_t at = sizeof text;
-    while (value || sizeof text - at < width) {
-        text[--at] = (char) ('0' + value % 10);
-        value /= 10;
+    for (; value >= 10; value /= 100) {
+        at -= 2;
+        memcpy (text + at, pairs + value % 100 * 2, 2);
     }
+    if (value)
+        text[--at] = (char) ('0' + value);
+    while (sizeof text - at < width)
+        text[--at] = '0';
     buf_put (out, text + at, sizeof text - at);
 }
 
@@ -254,7 +285,7 @@ static void write_ext (struct buf *out, const struct mp_token *token)
     buf_putc (out, '}');
 }
 
-/* Everything but arrays and maps. */
+/* Everything but strings, arrays and maps. */
 static void write_scalar (struct buf *out, const struct mp_token *token)
 {
     switch (token->kind) {
@@ -271,9 +302,6 @@ static void write_scalar (struct buf *out, const struct mp_token *token)
     case MP_FLOAT64:
         write_double (out, token->d);
         break;
-    case MP_STR:
-        json_write_string (out, token->bytes);
-        break;
     case MP_BIN:
         write_base64 (out, token->bytes);
         break;
@@ -285,16 +313,7 @@ static void write_scalar (struct buf *out, const struct mp_token *token)
     }
 }
 
-/* The token at `pos` without moving on; false (and the output failed) when there is none. */
-static bool peek (struct writer *self, struct mp_token *token)
-{
-    size_t at = self->pos;
-    bool good = mp_read (self->in, &at, token) == MP_OK;
-    self->out->failed |= !good;
-    return good;
-}
-
-static bool next (struct writer *self, struct mp_token *token)
+static inline bool next (struct writer *self, struct mp_token *token)
 {
     bool good = mp_read (self->in, &self->pos, token) == MP_OK;
     self->out->failed |= !good;
@@ -339,20 +358,35 @@ static bool becomes_string (const struct mp_token *token)
     return token->kind == MP_STR || token->kind == MP_BIN || (token->kind == MP_EXT && read_timestamp (token, &moment));
 }
 
-static void write_key (struct writer *self)
+static void write_odd_key (struct writer *self, const struct mp_token *key, size_t start)
 {
-    struct mp_token token;
-    if (!peek (self, &token))
-        return;
-    if (becomes_string (&token)) {
-        write_value (self);
-    } else if (token.kind == MP_EXT || token.kind == MP_ARRAY || token.kind == MP_MAP) {
+    if (becomes_string (key)) {
+        write_token (self, key);
+    } else if (key->kind == MP_EXT || mp_is_container (key)) {
+        self->pos = start;
         write_compound_key (self);
     } else {
         buf_putc (self->out, '"');
-        write_value (self);
+        write_token (self, key);
         buf_putc (self->out, '"');
     }
+}
+
+/* The key that has been read from `start`, with what stands around it; the usual one in one piece. */
+static void write_key (struct writer *self, const struct mp_token *key, size_t start, bool first)
+{
+    if (key->kind == MP_STR && json_plain_run (key->bytes) == key->bytes.n) {
+        uint8_t *to = buf_extend (self->out, key->bytes.n + (first ? 3 : 4));
+        if (to && !first)
+            *to++ = ',';
+        if (to)
+            *quote (to, key->bytes) = ':';
+        return;
+    }
+    if (!first)
+        buf_putc (self->out, ',');
+    write_odd_key (self, key, start);
+    buf_putc (self->out, ':');
 }
 
 static void write_array (struct writer *self, uint32_t count)
@@ -368,10 +402,11 @@ static void write_array (struct writer *self, uint32_t count)
 
 static void write_pair (struct writer *self, bool first)
 {
-    if (!first)
-        buf_putc (self->out, ',');
-    write_key (self);
-    buf_putc (self->out, ':');
+    struct mp_token key;
+    size_t start = self->pos;
+    if (!next (self, &key))
+        return;
+    write_key (self, &key, start, first);
     write_value (self);
 }
 
@@ -397,15 +432,22 @@ static void write_container (struct writer *self, const struct mp_token *token)
     self->depth--;
 }
 
+/* The value whose token has been read. */
+static void write_token (struct writer *self, const struct mp_token *token)
+{
+    if (token->kind == MP_STR)
+        json_write_string (self->out, token->bytes);
+    else if (mp_is_container (token))
+        write_container (self, token);
+    else
+        write_scalar (self->out, token);
+}
+
 static void write_value (struct writer *self)
 {
     struct mp_token token;
-    if (!next (self, &token))
-        return;
-    if (token.kind == MP_MAP || token.kind == MP_ARRAY)
-        write_container (self, &token);
-    else
-        write_scalar (self->out, &token);
+    if (next (self, &token))
+        write_token (self, &token);
 }
 
 void mp_json_write (struct buf *out, struct slice value)
@@ -433,32 +475,36 @@ enum fate {
     PAIR_REPLACED
 };
 
-static enum fate fate_of_next (struct writer *self)
+static enum fate fate_of (struct writer *self, const struct mp_token *key)
 {
-    struct mp_token key;
-    if (!peek (self, &key) || key.kind != MP_STR || key.bytes.n == 0)
+    if (key->kind != MP_STR || key->bytes.n == 0)
         return PAIR_KEPT;
-    if (key.bytes.p[0] == '_')
+    if (key->bytes.p[0] == '_')
         return self->own ? PAIR_KEPT : PAIR_LEFT_OUT;
-    if (!self->delta || !slice_is (key.bytes, "delta"))
+    if (!self->delta || !slice_is (key->bytes, "delta"))
         return PAIR_KEPT;
     enum fate fate = self->replaced ? PAIR_LEFT_OUT : PAIR_REPLACED;
     self->replaced = true;
     return fate;
 }
 
-static void skip_pair (struct writer *self)
+/* The next pair of an event as far as it is to be seen; is it? */
+static bool write_event_pair (struct writer *self, bool first)
 {
-    next_raw (self);
-    next_raw (self);
-}
-
-/* The next pair with the other delta. */
-static void replace_pair (struct writer *self, bool first)
-{
-    skip_pair (self);
-    buf_puts (self->out, first ? "\"delta\":" : ",\"delta\":");
-    json_write_string (self->out, *self->delta);
+    struct mp_token key;
+    size_t start = self->pos;
+    if (!next (self, &key))
+        return false;
+    enum fate fate = fate_of (self, &key);
+    if (fate != PAIR_LEFT_OUT)
+        write_key (self, &key, start, first);
+    if (fate == PAIR_KEPT)
+        write_value (self);
+    else
+        next_raw (self);
+    if (fate == PAIR_REPLACED)
+        json_write_string (self->out, *self->delta);
+    return fate != PAIR_LEFT_OUT;
 }
 
 static void write_event (struct writer *self, uint64_t offset)
@@ -467,16 +513,8 @@ static void write_event (struct writer *self, uint64_t offset)
     uint32_t count = open_event (self);
     bool first = true;
     buf_putc (out, '{');
-    for (uint32_t i = 0; i < count && !out->failed; i++) {
-        enum fate fate = fate_of_next (self);
-        if (fate == PAIR_KEPT)
-            write_pair (self, first);
-        else if (fate == PAIR_REPLACED)
-            replace_pair (self, first);
-        else
-            skip_pair (self);
-        first &= fate == PAIR_LEFT_OUT;
-    }
+    for (uint32_t i = 0; i < count && !out->failed; i++)
+        first &= !write_event_pair (self, first);
     if (offset) {
         buf_puts (out, first ? "\"_offset\":" : ",\"_offset\":");
         write_digits (out, offset, 1);
@@ -502,15 +540,24 @@ void mp_json_write_own (struct buf *out, struct slice event, uint64_t offset)
     write_event (&self, offset);
 }
 
+/* Step over the next pair: what becomes of it. */
+static enum fate next_fate (struct writer *self)
+{
+    struct mp_token key;
+    self->out->failed |= mp_read_whole (self->in, &self->pos, 0, &key) != MP_OK;
+    if (self->out->failed)
+        return PAIR_LEFT_OUT;
+    next_raw (self);
+    return fate_of (self, &key);
+}
+
 /* How many pairs an event keeps; leaves `self` where it was. */
 static uint32_t count_kept (const struct writer *self, uint32_t count)
 {
     struct writer ahead = *self;
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < count && !ahead.out->failed; i++) {
-        kept += fate_of_next (&ahead) != PAIR_LEFT_OUT;
-        skip_pair (&ahead);
-    }
+    for (uint32_t i = 0; i < count && !ahead.out->failed; i++)
+        kept += next_fate (&ahead) != PAIR_LEFT_OUT;
     return kept;
 }
 
@@ -518,8 +565,7 @@ static void copy_kept (struct writer *self, uint32_t count, msgpack_packer *pack
 {
     for (uint32_t i = 0; i < count && !self->out->failed; i++) {
         size_t start = self->pos;
-        enum fate fate = fate_of_next (self);
-        skip_pair (self);
+        enum fate fate = next_fate (self);
         if (fate == PAIR_KEPT)
             buf_put (self->out, self->in.p + start, self->pos - start);
         if (fate == PAIR_REPLACED) {

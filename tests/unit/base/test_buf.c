@@ -61,6 +61,28 @@ static void limit_is_exact (void **state)
     }
 }
 
+static void extends_for_others_to_write (void **state)
+{
+    struct buf b;
+    (void) state;
+    buf_init (&b, 300);
+    for (size_t n = 1; n <= 24; n++) /* 300 bytes: beyond the first allocation */
+        memset (buf_extend (&b, n), (int) ('a' + n), n);
+    assert_int_equal (b.n, 300);
+    assert_true (b.cap > 300);
+    for (size_t n = 1, at = 0; n <= 24; at += n, n++)
+        for (size_t i = at; i < at + n; i++)
+            assert_int_equal (b.p[i], 'a' + n);
+    assert_ptr_equal (buf_extend (&b, 0), b.p + 300);
+    assert_null (buf_extend (&b, 1));
+    assert_true (b.failed);
+    assert_null (buf_extend (&b, 0));
+    assert_int_equal (b.n, 300);
+    buf_reset (&b);
+    assert_null (buf_extend (&b, SIZE_MAX));
+    buf_fini (&b);
+}
+
 static void error_sticks_until_reset (void **state)
 {
     struct buf b;
@@ -117,9 +139,13 @@ static void steals_a_string (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (appends_in_order),  cmocka_unit_test (formats_beyond_its_small_buffer),
-        cmocka_unit_test (limit_is_exact),    cmocka_unit_test (error_sticks_until_reset),
-        cmocka_unit_test (absurd_sizes_fail), cmocka_unit_test (steals_a_string),
+        cmocka_unit_test (appends_in_order),
+        cmocka_unit_test (formats_beyond_its_small_buffer),
+        cmocka_unit_test (limit_is_exact),
+        cmocka_unit_test (error_sticks_until_reset),
+        cmocka_unit_test (absurd_sizes_fail),
+        cmocka_unit_test (steals_a_string),
+        cmocka_unit_test (extends_for_others_to_write),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

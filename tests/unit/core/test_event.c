@@ -244,6 +244,58 @@ static void test_truncated (void **state)
     }
 }
 
+/* How many of the bridge's fields an event has that says `key`: "z" besides its type. */
+static size_t fields_of (struct slice key)
+{
+    char bytes[64] = "\x82" TYPE;
+    size_t n = sizeof ("\x82" TYPE) - 1;
+    struct event event;
+    bytes[n++] = (char) (0xa0 | key.n);
+    slice_copy (bytes + n, key);
+    memcpy (bytes + n + key.n, "\xa1z", 2);
+    enum drop_reason reason = event_parse (&event, slice_of (bytes, n + key.n + 2), alice);
+    if (reason == DROP_ISOLATION)
+        return 1; /* user_id */
+    assert_int_equal (reason, DROP_NONE);
+    return event.connection_id.n + event.run_id.n + event.thread_id.n + event.agent_name.n + event.tool_name.n +
+           event.execution_id.n + event.delta.n;
+}
+
+/* A name with one character changed, left out or added is another name. */
+static void test_nearly_fields (void **state)
+{
+    static const char *const names[] = {"user_id",    "connection_id", "run_id", "thread_id",
+                                        "agent_name", "tool_name",     "delta",  "execution_id"};
+    (void) state;
+    for (size_t i = 0; i < COUNT_OF (names); i++) {
+        char key[20] = {0};
+        size_t n = strlen (names[i]);
+        memcpy (key, names[i], n);
+        assert_int_equal (fields_of (slice_of (key, n)), 1);
+        assert_int_equal (fields_of (slice_of (key, n - 1)), 0);
+        assert_int_equal (fields_of (slice_of (key, n + 1)), 0);
+        for (size_t place = 0; place < n; place++) {
+            key[place] ^= 1;
+            assert_int_equal (fields_of (slice_of (key, n)), 0);
+            key[place] ^= 1;
+        }
+    }
+}
+
+static void test_all_text_fields (void **state)
+{
+    static const struct slice bytes = B ("\x84" TYPE "\xa9tool_name\xa1t\xac"
+                                         "execution_id\xa1"
+                                         "e\xaa"
+                                         "agent_name\xa1n");
+    struct event event;
+    (void) state;
+    assert_int_equal (event_parse (&event, bytes, alice), DROP_NONE);
+    assert_true (slice_is (event.tool_name, "t"));
+    assert_true (slice_is (event.execution_id, "e"));
+    assert_true (slice_is (event.agent_name, "n"));
+}
+
 static void test_types (void **state)
 {
     (void) state;
@@ -266,6 +318,8 @@ int main (void)
         cmocka_unit_test (test_flags),
         cmocka_unit_test (test_depth),
         cmocka_unit_test (test_truncated),
+        cmocka_unit_test (test_nearly_fields),
+        cmocka_unit_test (test_all_text_fields),
         cmocka_unit_test (test_types),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);

@@ -189,6 +189,68 @@ static void test_truncated (void **state)
         }
 }
 
+/* Short strings of every length, in the middle and at the end, and one byte short. */
+static void test_every_short_string (void **state)
+{
+    (void) state;
+    for (size_t n = 0; n < 32; n++)
+        for (size_t before = 0; before < 3; before++) {
+            char bytes[40];
+            struct mp_token token;
+            size_t pos = before;
+            memset (bytes, 'x', sizeof bytes);
+            bytes[before] = (char) (0xa0 | n);
+            struct slice whole = exact_copy (slice_of (bytes, before + 1 + n));
+            assert_int_equal (mp_read (whole, &pos, &token), MP_OK);
+            assert_int_equal (pos, before + 1 + n);
+            assert_int_equal (token.kind, MP_STR);
+            assert_ptr_equal (token.bytes.p, whole.p + before + 1);
+            assert_int_equal (token.bytes.n, n);
+            struct slice cut = exact_copy (slice_of (bytes, before + n));
+            pos = before;
+            assert_int_equal (mp_read (cut, &pos, &token), MP_MALFORMED);
+            assert_int_equal (pos, before);
+            free_copy (whole);
+            free_copy (cut);
+        }
+}
+
+static void test_big_endian (void **state)
+{
+    static const char bytes[] = "\x81\x92\xa3\xb4\xc5\xd6\xe7\xf8";
+    (void) state;
+    assert_true (mp_big_endian (bytes, 1) == 0x81);
+    assert_true (mp_big_endian (bytes, 2) == 0x8192);
+    assert_true (mp_big_endian (bytes, 4) == 0x8192a3b4);
+    assert_true (mp_big_endian (bytes, 8) == UINT64_C (0x8192a3b4c5d6e7f8));
+    assert_true (mp_big_endian (bytes + 1, 4) == 0x92a3b4c5);
+}
+
+/* The head comes back, the position is behind everything. */
+static void test_read_whole (void **state)
+{
+    static const struct slice map = B ("\x81\x01\x92\xa1x\x80"), bad = B ("\x92\x01\xc1");
+    struct mp_token token;
+    size_t pos = 0;
+    (void) state;
+    assert_int_equal (mp_read_whole (map, &pos, 0, &token), MP_OK);
+    assert_int_equal (token.kind, MP_MAP);
+    assert_int_equal (token.count, 1);
+    assert_int_equal (pos, map.n);
+    pos = 1;
+    assert_int_equal (mp_read_whole (map, &pos, 0, &token), MP_OK);
+    assert_int_equal (token.kind, MP_UINT);
+    assert_int_equal (pos, 2);
+    assert_int_equal (mp_read_whole (map, &pos, MP_MAX_DEPTH - 2, &token), MP_OK);
+    assert_int_equal (pos, map.n);
+    pos = 2;
+    assert_int_equal (mp_read_whole (map, &pos, MP_MAX_DEPTH - 1, &token), MP_TOO_DEEP);
+    assert_int_equal (pos, 2);
+    pos = 0;
+    assert_int_equal (mp_read_whole (bad, &pos, 0, &token), MP_MALFORMED);
+    assert_int_equal (pos, 0);
+}
+
 static void test_trailing_bytes (void **state)
 {
     (void) state;
@@ -456,6 +518,9 @@ int main (void)
         cmocka_unit_test (test_every_format),
         cmocka_unit_test (test_every_first_byte_is_covered),
         cmocka_unit_test (test_truncated),
+        cmocka_unit_test (test_every_short_string),
+        cmocka_unit_test (test_big_endian),
+        cmocka_unit_test (test_read_whole),
         cmocka_unit_test (test_trailing_bytes),
         cmocka_unit_test (test_position_beyond_the_end),
         cmocka_unit_test (test_hostile_counts),

@@ -240,6 +240,27 @@ static void test_every_byte_at_every_place (void **state)
         }
 }
 
+/* Numbers at every change of their number of digits, as values, as keys and as the offset. */
+static void test_digits (void **state)
+{
+    uint64_t limit = 1;
+    (void) state;
+    for (int digits = 0; digits < 20; digits++, limit *= 10)
+        for (int less = 0; less < 2; less++) {
+            uint64_t value = limit - (uint64_t) less;
+            char in[] = "\x81\xcf.......1\xcf.......2", expected[80];
+            struct buf out;
+            for (int i = 0; i < 8; i++)
+                in[2 + i] = in[11 + i] = (char) (value >> (56 - 8 * i));
+            snprintf (expected, sizeof expected, value ? "{\"%ju\":%ju,\"_offset\":%ju}" : "{\"%ju\":%ju}",
+                      (uintmax_t) value, (uintmax_t) value, (uintmax_t) value);
+            buf_init (&out, 0);
+            mp_json_write_event (&out, slice_of (in, sizeof in - 1), value);
+            assert_text (&out, slice_str (expected));
+            buf_fini (&out);
+        }
+}
+
 static void test_large_string (void **state)
 {
     size_t n = 1 << 20;
@@ -455,6 +476,15 @@ static void test_events (void **state)
         {B ("\x81\xa1_\xc0"), 1, B ("{\"_offset\":1}"), B ("\x81\xa7_offset\x01")},
         /* only strings are reserved; wide heads become narrow */
         {B ("\xde\x00\x02\xc4\x01_\x01\x05\xc0"), 0, B ("{\"Xw==\":1,\"5\":null}"), B ("\x82\xc4\x01_\x01\x05\xc0")},
+        /* keys of every kind, the first one and later ones, with and without one before them that goes */
+        {B ("\x85\xa3\"\n\xff\x01\xa0\x02\x92\x01\xa1x\x03\xc3\x04\xa3"
+            "a\\b\x05"),
+         6, B ("{\"\\\"\\n" BAD "\":1,\"\":2,\"[1,\\\"x\\\"]\":3,\"true\":4,\"a\\\\b\":5,\"_offset\":6}"),
+         B ("\x86\xa3\"\n\xff\x01\xa0\x02\x92\x01\xa1x\x03\xc3\x04\xa3"
+            "a\\b\x05\xa7_offset\x06")},
+        {B ("\x83\xa1_\x91\x01\x81\x01\x02\x03\xd4\x05z\xa3\xe2\x82\xac"), 0,
+         B ("{\"{\\\"1\\\":2}\":3,\"{\\\"_ext\\\":5,\\\"data\\\":\\\"eg==\\\"}\":\"\xe2\x82\xac\"}"),
+         B ("\x82\x81\x01\x02\x03\xd4\x05z\xa3\xe2\x82\xac")},
     };
     (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {
@@ -745,6 +775,7 @@ int main (void)
         cmocka_unit_test (test_keys_in_keys_stay_small),
         cmocka_unit_test (test_strings),
         cmocka_unit_test (test_every_byte_at_every_place),
+        cmocka_unit_test (test_digits),
         cmocka_unit_test (test_large_string),
         cmocka_unit_test (test_large_bin),
         cmocka_unit_test (test_doubles),
