@@ -16,12 +16,6 @@ enum field {
     FIELD_COUNT
 };
 
-static const char *const field_names[FIELD_COUNT] = {
-#define FIELD_NAME(name) #name,
-    FIELDS (FIELD_NAME)
-#undef FIELD_NAME
-};
-
 /* Whole values as they stand in the message; p is NULL where there is none. */
 struct found {
     struct slice value[FIELD_COUNT];
@@ -31,19 +25,28 @@ struct found {
 
 /* What tells the two forms of a message apart once it has been scanned. */
 struct form {
-    bool (*is) (struct slice text, const char *ascii);          /* compare a string's raw text */
-    bool (*string_of) (struct slice value, struct slice *text); /* false when the value is no string */
+    struct slice (*name_of) (struct slice text, char room[JSON_NAME_MAX]); /* what a string's raw text says */
+    bool (*string_of) (struct slice value, struct slice *text);            /* false when the value is no string */
 };
+
+static enum field field_of (struct slice key)
+{
+#define FIELD_IS(name)                                                                                                 \
+    if (slice_is (key, #name))                                                                                         \
+        return FIELD_##name;
+    FIELDS (FIELD_IS)
+#undef FIELD_IS
+    return FIELD_COUNT;
+}
 
 static void note (struct found *found, const struct form *form, struct slice key, struct slice value)
 {
-    for (size_t i = 0; i < FIELD_COUNT; i++) {
-        if (!form->is (key, field_names[i]))
-            continue;
-        found->twice |= found->value[i].p != NULL;
-        found->value[i] = value;
+    char room[JSON_NAME_MAX];
+    enum field field = field_of (form->name_of (key, room));
+    if (field == FIELD_COUNT)
         return;
-    }
+    found->twice |= found->value[field].p != NULL;
+    found->value[field] = value;
 }
 
 static enum client_msg_kind kind_of (const struct form *form, struct slice type)
@@ -57,8 +60,10 @@ static enum client_msg_kind kind_of (const struct form *form, struct slice type)
         {"heartbeat_ack", CLIENT_MSG_HEARTBEAT},
         {"refresh_token", CLIENT_MSG_REFRESH_TOKEN},
     };
+    char room[JSON_NAME_MAX];
+    struct slice name = form->name_of (type, room);
     for (size_t i = 0; i < COUNT_OF (ours); i++)
-        if (form->is (type, ours[i].type))
+        if (slice_is (name, ours[i].type))
             return ours[i].kind;
     return CLIENT_MSG_RUNTIME;
 }
@@ -98,7 +103,7 @@ static bool json_string_of (struct slice value, struct slice *text)
     return true;
 }
 
-static const struct form json_form = {json_string_is, json_string_of};
+static const struct form json_form = {json_name, json_string_of};
 
 static bool scan_json_pair (struct slice text, size_t *pos, struct found *found)
 {
@@ -155,7 +160,12 @@ static bool mp_string_of (struct slice value, struct slice *text)
     return true;
 }
 
-static const struct form mp_form = {slice_is, mp_string_of};
+static struct slice mp_name (struct slice text, UNUSED char room[JSON_NAME_MAX])
+{
+    return text;
+}
+
+static const struct form mp_form = {mp_name, mp_string_of};
 
 static bool scan_mp_pair (struct slice bytes, size_t *pos, struct found *found)
 {

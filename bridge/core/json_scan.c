@@ -109,20 +109,6 @@ static char peek (struct slice text, size_t pos)
     return pos < text.n ? text.p[pos] : '\0';
 }
 
-void json_skip_blanks (struct slice text, size_t *pos)
-{
-    while (*pos < text.n && memchr (" \t\r\n", text.p[*pos], 4))
-        (*pos)++;
-}
-
-bool json_take (struct slice text, size_t *pos, char c)
-{
-    if (*pos >= text.n || text.p[*pos] != c)
-        return false;
-    (*pos)++;
-    return true;
-}
-
 static int hex_digit (char c)
 {
     if (c >= '0' && c <= '9')
@@ -297,7 +283,7 @@ static bool skip_ends (struct slice text, size_t *pos, struct nest *nest)
     return true;
 }
 
-bool json_skip_value (struct slice text, size_t *pos, unsigned outer)
+static bool skip_nested (struct slice text, size_t *pos, unsigned outer)
 {
     struct nest nest = {.outer = outer};
     size_t at = *pos;
@@ -309,32 +295,44 @@ bool json_skip_value (struct slice text, size_t *pos, unsigned outer)
     return true;
 }
 
-/* The next character of a string with its escape undone; anything outside ASCII comes as some value over
- * 0x7f. */
-static int32_t undo_escape (struct slice raw, size_t *at)
+bool json_skip_value (struct slice text, size_t *pos, unsigned outer)
+{
+    char c = peek (text, *pos);
+    size_t at = *pos;
+    if (c == '{' || c == '[')
+        return skip_nested (text, pos, outer);
+    if (!skip_scalar (text, &at))
+        return false;
+    *pos = at;
+    return true;
+}
+
+/* The next character of a string with its escape undone. */
+static char undo_escape (struct slice raw, size_t *at)
 {
     static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
     char c = raw.p[(*at)++];
     if (c != '\\')
-        return (uint8_t) c;
+        return c;
     c = raw.p[(*at)++];
     if (c == 'u') {
         *at += 4;
-        return hex4 (raw, *at - 4);
+        int32_t unit = hex4 (raw, *at - 4);
+        return unit < 0x80 ? (char) unit : '?';
     }
     const char *letter = strchr (from, c);
     return letter ? to[letter - from] : c;
 }
 
-bool json_string_is (struct slice raw, const char *ascii)
+struct slice json_name (struct slice raw, char room[JSON_NAME_MAX])
 {
-    if (!memchr (raw.n ? raw.p : "", '\\', raw.n))
-        return slice_is (raw, ascii);
-    size_t at = 0;
-    while (at < raw.n) {
-        int32_t c = undo_escape (raw, &at);
-        if (*ascii == '\0' || c != (uint8_t) *ascii++)
-            return false;
+    size_t n = 0;
+    if (raw.n == 0 || !memchr (raw.p, '\\', raw.n))
+        return raw;
+    for (size_t at = 0; at < raw.n;) {
+        if (n == JSON_NAME_MAX)
+            return slice_of (NULL, 0);
+        room[n++] = undo_escape (raw, &at);
     }
-    return *ascii == '\0';
+    return slice_of (room, n);
 }

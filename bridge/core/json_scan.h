@@ -13,10 +13,21 @@
  * characters. */
 size_t json_plain_run (struct slice s);
 
-void json_skip_blanks (struct slice text, size_t *pos);
+static inline void json_skip_blanks (struct slice text, size_t *pos)
+{
+    while (*pos < text.n &&
+           (text.p[*pos] == ' ' || text.p[*pos] == '\n' || text.p[*pos] == '\r' || text.p[*pos] == '\t'))
+        (*pos)++;
+}
 
 /* Is `c` next? Then step over it. */
-bool json_take (struct slice text, size_t *pos, char c);
+static inline bool json_take (struct slice text, size_t *pos, char c)
+{
+    if (*pos >= text.n || text.p[*pos] != c)
+        return false;
+    (*pos)++;
+    return true;
+}
 
 /* Step over a string; *raw is what stands between the quotes. */
 NODISCARD bool json_scan_string (struct slice text, size_t *pos, struct slice *raw);
@@ -24,7 +35,10 @@ NODISCARD bool json_scan_string (struct slice text, size_t *pos, struct slice *r
 /* Step over one value, which stands inside `outer` containers already; no blanks before it. */
 NODISCARD bool json_skip_value (struct slice text, size_t *pos, unsigned outer);
 
-/* Does the string whose raw text json_scan_string() has found say `ascii`, once its escapes are undone? */
-bool json_string_is (struct slice raw, const char *ascii);
+#define JSON_NAME_MAX 16
+
+/* What a string says whose raw text json_scan_string() has found, to be compared with ASCII names: escapes are undone
+ * into `room`; with more than JSON_NAME_MAX characters then it is empty, and anything outside ASCII comes as '?'. */
+struct slice json_name (struct slice raw, char room[JSON_NAME_MAX]);
 
 #endif

@@ -8,6 +8,8 @@
 #include "version.h"
 
 #include <czmq.h>
+#include <pthread.h>
+#include <sys/resource.h>
 
 #define MAX_FRAMES     8      /* of one message; a message with more is malformed */
 #define BATCH          500    /* messages of one socket in one pulse */
@@ -15,6 +17,7 @@
 #define RECONNECT_MS   50
 #define RECONNECT_MAX  500
 #define LINGER_MS      1000
+#define ZMQ_NICE       5
 #define COMMAND_MARGIN 65536 /* for headers, on top of max-event-bytes */
 
 /* One ZeroMQ socket with its place in the loop. */
@@ -407,6 +410,24 @@ static bool open_port (struct link *self, struct port *port, int type, int lane,
     return true;
 }
 
+/* ZeroMQ starts its threads with the first socket, and they inherit this. */
+static void *start_zmq_threads (UNUSED void *arg)
+{
+    (void) setpriority (PRIO_PROCESS, (id_t) gettid (), ZMQ_NICE);
+    zsock_t *first = zsock_new (ZMQ_PAIR);
+    zsock_destroy (&first);
+    return NULL;
+}
+
+/* Where they share a core with the loop, they shall not interrupt it for each command that it hands over, but take what
+ * has come together when it waits or gives way (bridge.c). */
+static void start_calmly (void)
+{
+    pthread_t starter;
+    if (pthread_create (&starter, NULL, start_zmq_threads, NULL) == 0)
+        pthread_join (starter, NULL);
+}
+
 /* One socket for each endpoint of the comma list. */
 static bool open_ports (struct link *self, struct port *ports, int *n, int type, const char *list, struct buf *error)
 {
@@ -434,6 +455,8 @@ struct link *link_new (uv_loop_t *loop, struct hub *hub, struct buf *error)
     if (!self)
         return NULL;
     zsys_handler_set (NULL); /* signals are the loop's */
+    zsys_init ();
+    start_calmly ();
     self->loop = loop;
     self->hub = hub;
     timer_init (&self->ping, send_pings);

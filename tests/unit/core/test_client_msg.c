@@ -321,7 +321,7 @@ static void test_large_json (void **state)
     free (text);
 }
 
-static void test_string_is (void **state)
+static void test_name (void **state)
 {
     static const struct {
         struct slice raw;
@@ -341,10 +341,17 @@ static void test_string_is (void **state)
         {B ("\\u0161"), "a", false},
         {B ("\\u0000"), "", false},
         {B ("a\\u0000"), "a", false},
+        {B ("refresh_token"), "refresh_token", true},
+        {B ("\\u0072efresh_token"), "refresh_token", true},
+        {B ("0123456789abcde\\u0066"), "0123456789abcdef", true},
+        {B ("0123456789abcde\\u0066g"), "0123456789abcdefg", false}, /* no name of ours is so long */
+        {B ("0123456789abcdefg"), "0123456789abcdefg", true},
     };
     (void) state;
-    for (size_t i = 0; i < COUNT_OF (cases); i++)
-        assert_int_equal (json_string_is (cases[i].raw, cases[i].ascii), cases[i].same);
+    for (size_t i = 0; i < COUNT_OF (cases); i++) {
+        char room[JSON_NAME_MAX];
+        assert_int_equal (slice_is (json_name (cases[i].raw, room), cases[i].ascii), cases[i].same);
+    }
 }
 
 static void test_msgpack_kinds (void **state)
@@ -502,7 +509,7 @@ int main (void)
         cmocka_unit_test (test_truncated_json),
         cmocka_unit_test (test_json_depth),
         cmocka_unit_test (test_large_json),
-        cmocka_unit_test (test_string_is),
+        cmocka_unit_test (test_name),
         cmocka_unit_test (test_msgpack_kinds),
         cmocka_unit_test (test_msgpack_fields),
         cmocka_unit_test (test_msgpack_depth),
