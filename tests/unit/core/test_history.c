@@ -216,17 +216,69 @@ static void test_turning_ring (void **state)
     assert_int_equal (history.n, 101);
 }
 
+static void expect_bytes (uint64_t offset, size_t n)
+{
+    char expected[4096];
+    const struct history_entry *entry = history_after (&history, offset - 1);
+    assert_non_null (entry);
+    assert_int_equal (entry->offset, offset);
+    assert_int_equal (entry->n, n);
+    memset (expected, (int) offset, n);
+    assert_memory_equal (entry->bytes, expected, n);
+}
+
+static size_t size_of (uint64_t offset)
+{
+    return (size_t) (offset * 137 % 4097);
+}
+
+/* Entries of all sizes share blocks, which go as their entries go; what is held stays whole. */
+static void test_blocks (void **state)
+{
+    (void) state;
+    limits.bytes = 60000;
+    for (uint64_t offset = 1; offset <= 500; offset++) {
+        assert_true (append (offset, size_of (offset), 0));
+        for (uint64_t held = offset - history.n + 1; held <= offset; held++)
+            expect_bytes (held, size_of (held));
+    }
+    history_clear (&history, EVICTION_total);
+    assert_null (history.last);
+    assert_true (append (501, 10, 0));
+    expect_bytes (501, 10);
+}
+
+/* Whoever has few events holds no more memory for them than that. */
+static void test_first_blocks_are_small (void **state)
+{
+    (void) state;
+    assert_true (append (1, 100, 0));
+    struct history_block *first = history.last;
+    assert_true (append (2, 100, 0)); /* did not fit */
+    assert_ptr_not_equal (history.last, first);
+    struct history_block *second = history.last;
+    assert_ptr_equal (history_after (&history, 1)->block, second);
+    assert_ptr_equal (history_after (&history, 0)->block, first);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown (function, set_up, tear_down)
 
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        TEST (test_empty),          TEST (test_entry_is_a_copy),
-        TEST (test_after),          TEST (test_limit_of_events),
-        TEST (test_limit_of_bytes), TEST (test_too_big_loses_all),
-        TEST (test_switched_off),   TEST (test_age),
-        TEST (test_append_expires), TEST (test_clear),
+        TEST (test_empty),
+        TEST (test_entry_is_a_copy),
+        TEST (test_after),
+        TEST (test_limit_of_events),
+        TEST (test_limit_of_bytes),
+        TEST (test_too_big_loses_all),
+        TEST (test_switched_off),
+        TEST (test_age),
+        TEST (test_append_expires),
+        TEST (test_clear),
         TEST (test_turning_ring),
+        TEST (test_blocks),
+        TEST (test_first_blocks_are_small),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

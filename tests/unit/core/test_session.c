@@ -598,6 +598,32 @@ static void test_catch_up_of_big_events (void **state)
     expect_no_frame (conn);
 }
 
+/* One turn of the loop replays so many bytes, whoever they are for; the next turns go on. */
+static void test_catch_up_share (void **state)
+{
+    (void) state;
+    emit_events (1, 10);
+    struct conn *first = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
+    struct conn *second = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
+    fx.hub.replay_left = 2 * (2 + strlen (event_frame (1))) + 1;
+    session_accepted (first);
+    session_accepted (second);
+    assert_int_equal (first->outq.n, 1 + 3); /* the third begins within the share */
+    assert_int_equal (second->outq.n, 1);
+    assert_true (first->behind && second->behind);
+    assert_false (list_empty (&second->work_link)); /* it will be looked at again */
+    hub_begin_turn (&fx.hub);
+    session_catch_up (first);
+    session_catch_up (second);
+    expect_established (first, 0, true, NULL);
+    expect_established (second, 0, true, NULL);
+    for (uint64_t n = 1; n <= 10; n++) {
+        expect_flushed (first, event_frame (n));
+        expect_flushed (second, event_frame (n));
+    }
+    assert_false (first->behind || second->behind);
+}
+
 static void test_history_runs_away (void **state)
 {
     (void) state;
@@ -846,6 +872,7 @@ int main (void)
         HUB_TEST (test_catch_up_under_fire),
         HUB_TEST (test_catch_up_by_bytes),
         HUB_TEST (test_catch_up_of_big_events),
+        HUB_TEST (test_catch_up_share),
         HUB_TEST (test_history_runs_away),
         HUB_TEST (test_ping),
         HUB_TEST (test_ping_answered),
