@@ -41,15 +41,29 @@ struct meta {
     uint64_t seq;
 };
 
+/* Of a key that stands there twice the first counts. */
+static void note_meta (struct slice key, const struct mp_token *value, struct mp_token *publisher, struct mp_token *seq)
+{
+    struct mp_token *place = slice_is (key, "publisher") ? publisher : slice_is (key, "seq") ? seq : NULL;
+    if (place && place->kind == MP_NIL)
+        *place = *value;
+}
+
 /* A map; with both of publisher and seq, or with neither. */
 static bool read_meta (struct slice bytes, struct meta *meta)
 {
-    struct mp_token publisher, seq;
-    if (mp_check (bytes) != MP_OK || !mp_is_map (bytes))
+    struct mp_token head, key, value, publisher = {.kind = MP_NIL}, seq = {.kind = MP_NIL};
+    size_t pos = 0;
+    if (mp_read (bytes, &pos, &head) != MP_OK || head.kind != MP_MAP)
         return false;
-    bool named = mp_map_get (bytes, "publisher", &publisher), numbered = mp_map_get (bytes, "seq", &seq);
-    if (!named || !numbered)
-        return named == numbered;
+    for (uint32_t i = 0; i < head.count; i++) {
+        if (mp_read_whole (bytes, &pos, 1, &key) != MP_OK || mp_read_whole (bytes, &pos, 1, &value) != MP_OK)
+            return false;
+        if (key.kind == MP_STR)
+            note_meta (key.bytes, &value, &publisher, &seq);
+    }
+    if (pos != bytes.n || publisher.kind == MP_NIL || seq.kind == MP_NIL)
+        return pos == bytes.n && publisher.kind == seq.kind;
     if (publisher.kind != MP_STR || seq.kind != MP_UINT || seq.u > PUBLISHER_SEQ_MAX)
         return false;
     *meta = (struct meta){publisher.bytes, seq.u};
