@@ -105,6 +105,7 @@ static void on_expire (struct timer *timer)
     struct bridge *self = CONTAINER_OF (timer, struct bridge, expire);
     struct history_limits limits = hub_history_limits (&self->hub);
     registry_expire (&self->hub.registry, &limits, clock_now ());
+    token_cache_expire (&self->hub.tokens, clock_now ());
     trim (self);
     wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
 }
@@ -172,9 +173,9 @@ static void apply (struct bridge *self, struct config *next, struct keys *keys)
     struct buf unchanged;
     buf_init (&unchanged, 0);
     config_reload (self->config, next, &unchanged);
+    hub_set_keys (&self->hub, keys);
     keys_destroy (&self->keys);
     self->keys = keys;
-    self->hub.keys = keys;
     log_set_level (log_level_of (self->config->log_level));
     LOG (RELOADED, NULL, KV_U ("keys", keys->n), KV_SL ("want_restart", buf_slice (&unchanged)));
     buf_fini (&unchanged);
@@ -262,7 +263,7 @@ struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf 
     clock_refresh ();
     hub_init (&self->hub, config);
     downstream_attach (&self->hub);
-    self->hub.keys = keys;
+    hub_set_keys (&self->hub, keys);
     drain_init (&self->drain, &self->hub, on_change, on_drained, self);
     start_handles (self);
     if (!open_edges (self, error)) {

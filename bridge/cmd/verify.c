@@ -34,7 +34,7 @@ static bool verify_line (const struct keys *keys, const struct jwt_rules *rules,
 {
     struct jwt_result result;
     clock_refresh ();
-    auth_check_token (&result, keys, rules, line, clock_wall ());
+    auth_check_token (&result, keys, NULL, rules, line, clock_wall ());
     bool good = result.error == ERROR_NONE;
     if (good)
         printf ("OK %s\n", result.user);

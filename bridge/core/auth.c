@@ -1,4 +1,5 @@
 #include "core/auth.h"
+#include "base/clock.h"
 #include "core/base64url.h"
 
 #include <errno.h>
@@ -55,12 +56,12 @@ static bool find_token (const struct auth_request *request, struct slice *token)
     return token->n > 0;
 }
 
-void auth_check (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
-                 const struct auth_request *request, double now)
+void auth_check (struct jwt_result *result, const struct keys *keys, struct token_cache *cache,
+                 const struct jwt_rules *rules, const struct auth_request *request, double now)
 {
     struct slice token;
     if (find_token (request, &token))
-        auth_check_token (result, keys, rules, token, now);
+        auth_check_token (result, keys, cache, rules, token, now);
     else
         *result = (struct jwt_result){.error = ERROR_JWT_TOKEN_MISSING, .check = "token"};
 }
@@ -83,19 +84,37 @@ static void excuse (struct jwt_result *result)
     result->check = "memory";
 }
 
-void auth_check_token (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
-                       struct slice token, double now)
+/* The payload, owned; NULL when the token is refused. */
+static char *open_token (struct jwt_result *result, const struct keys *keys, struct slice token, size_t *payload_n)
 {
     size_t n = 0;
     char *unwrapped = NULL;
-    errno = 0;
     /* A compact JWS has dots, base64 has none. What is longer cannot hold a token of allowed size. Base64 of the
      * characters of a JWS never needs those two in which the alphabets differ. */
     if (token.n && token.n <= (TOKEN_MAX_BYTES + 2) / 3 * 4 && !memchr (token.p, '.', token.n))
         unwrapped = base64url_decode (strip_padding (token), &n);
-    jwt_verify (result, keys, rules, unwrapped ? slice_of (unwrapped, n) : token, now);
-    excuse (result);
+    char *payload = jwt_open (result, keys, unwrapped ? slice_of (unwrapped, n) : token, payload_n);
     free (unwrapped);
+    return payload;
+}
+
+/* Whatever the cache knows, the claims are judged now and by the present rules. */
+void auth_check_token (struct jwt_result *result, const struct keys *keys, struct token_cache *cache,
+                       const struct jwt_rules *rules, struct slice token, double now)
+{
+    size_t n = 0;
+    struct token_hash hash;
+    bool hashed = token_cache_hash (cache, token, &hash);
+    struct slice known = hashed ? token_cache_find (cache, &hash, clock_now ()) : slice_of (NULL, 0);
+    errno = 0; /* a cache that has no memory refuses nothing */
+    char *payload = known.p ? NULL : open_token (result, keys, token, &n);
+    if (known.p || payload)
+        jwt_judge (result, rules, known.p ? known : slice_of (payload, n), now);
+    excuse (result);
+    if (hashed && payload && result->error == ERROR_NONE)
+        token_cache_keep (cache, &hash, payload, n, clock_now ());
+    else
+        free (payload);
 }
 
 bool auth_is_secret_entry (struct slice entry)

@@ -3,6 +3,7 @@
 #define CORE_AUTH_H
 
 #include "core/jwt.h"
+#include "core/token_cache.h"
 
 /* Where a token may stand; borrowed, empty when absent. */
 struct auth_request {
@@ -14,13 +15,14 @@ struct auth_request {
 /* Sources in order: `Authorization: Bearer T` (scheme in any case), then the subprotocol entries `jwt.T`, `jwt-auth.T`,
  * `bearer.T`, then query_token. The first source that is present counts, good or bad. T is the compact JWS itself, or
  * the same in base64 or base64url, padded or not; it is unwrapped at most once. An Authorization header of another
- * scheme is no source. No token: JWT_TOKEN_MISSING. When memory ran out on the way: TOO_MANY_CONNECTIONS. */
-void auth_check (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
-                 const struct auth_request *request, double now);
+ * scheme is no source. No token: JWT_TOKEN_MISSING. When memory ran out on the way: TOO_MANY_CONNECTIONS.
+ * `cache` holds what was verified under `keys` and nothing else; NULL: the signature of every token is verified. */
+void auth_check (struct jwt_result *result, const struct keys *keys, struct token_cache *cache,
+                 const struct jwt_rules *rules, const struct auth_request *request, double now);
 
 /* The same for a bare T, as in refresh_token. */
-void auth_check_token (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules,
-                       struct slice token, double now);
+void auth_check_token (struct jwt_result *result, const struct keys *keys, struct token_cache *cache,
+                       const struct jwt_rules *rules, struct slice token, double now);
 
 /* Does this subprotocol entry carry a token or another secret (so that it is never echoed)? */
 bool auth_is_secret_entry (struct slice entry);

@@ -201,7 +201,7 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     struct jwt_rules rules = jwt_rules_of (conn->hub->config);
     buf_init (&query, 0);
     find_token (conn, request, subprotocols, &query, &where);
-    auth_check (&result, conn->hub->keys, &rules, &where, clock_wall ());
+    auth_check (&result, conn->hub->keys, &conn->hub->tokens, &rules, &where, clock_wall ());
     *check = result.check;
     enum error_code error = query.failed ? memory_is_out (check) : result.error;
     session_set_expiry (conn, result.expires);

@@ -1,12 +1,13 @@
 #include "core/hub.h"
 #include "core/lanes.h"
 
-#define REPLAY_BYTES 65536 /* per turn of the loop, all connections together; fresh events do not wait longer for it   \
-                            */
+/* Per turn of the loop, all connections together; fresh events do not wait longer for it. */
+#define REPLAY_BYTES 65536
 
 void hub_init (struct hub *self, const struct config *config)
 {
     *self = (struct hub){.config = config, .started_at = clock_now ()};
+    token_cache_init (&self->tokens);
     registry_init (&self->registry);
     wheel_init (&self->wheel, clock_now ());
     publishers_init (&self->publishers, config, &self->wheel, &self->runtime);
@@ -25,8 +26,15 @@ void hub_fini (struct hub *self)
 {
     hub_reap (self);
     registry_fini (&self->registry);
+    token_cache_fini (&self->tokens);
     publishers_fini (&self->publishers);
     buf_fini (&self->scratch);
+}
+
+void hub_set_keys (struct hub *self, const struct keys *keys)
+{
+    token_cache_clear (&self->tokens);
+    self->keys = keys;
 }
 
 void hub_reap (struct hub *self)

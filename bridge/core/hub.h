@@ -9,10 +9,12 @@
 #include "core/ports.h"
 #include "core/publisher.h"
 #include "core/registry.h"
+#include "core/token_cache.h"
 
 struct hub {
     const struct config *config; /* shared; a reload changes it in place */
-    const struct keys *keys;     /* shared; a reload replaces it */
+    const struct keys *keys;     /* shared; hub_set_keys replaces it */
+    struct token_cache tokens;   /* verified under `keys` */
     struct registry registry;
     struct wheel wheel;
     struct runtime_port runtime;
@@ -28,6 +30,9 @@ struct hub {
 
 void hub_init (struct hub *self, const struct config *config);
 void hub_fini (struct hub *self);
+
+/* From now on tokens are checked with these keys (shared): what was verified under others is forgotten. */
+void hub_set_keys (struct hub *self, const struct keys *keys);
 
 /* A turn of the loop begins: what is bounded per turn starts anew, so that nobody waits long for others' replays. */
 void hub_begin_turn (struct hub *self);

@@ -234,9 +234,9 @@ static bool check_names (struct jwt_result *result, const struct jwt_rules *rule
     return result->user || refuse (result, ERROR_AUTH_KEYS_UNAVAILABLE, "memory");
 }
 
-static bool check_claims (struct jwt_result *result, const struct jwt_rules *rules, const struct jws *jws, double now)
+static bool check_claims (struct jwt_result *result, const struct jwt_rules *rules, struct slice payload, double now)
 {
-    result->claims = parse_object (slice_of (jws->payload, jws->payload_n));
+    result->claims = parse_object (payload);
     if (!result->claims)
         return refuse (result, ERROR_JWT_FORMAT_INVALID, "claims");
     return check_times (result, rules, now) && check_names (result, rules);
@@ -251,20 +251,40 @@ struct jwt_rules jwt_rules_of (const struct config *config)
                               .require_exp = config->jwt_require_exp};
 }
 
-void jwt_verify (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules, struct slice token,
-                 double now)
+char *jwt_open (struct jwt_result *result, const struct keys *keys, struct slice token, size_t *n)
 {
     struct jws jws;
+    char *payload = NULL;
     *result = (struct jwt_result){.error = ERROR_NONE, .check = ""};
     bool good = jws_read (&jws, token) || refuse (result, ERROR_JWT_FORMAT_INVALID, "format");
-    good = good && check_signature (result, keys, &jws) && check_claims (result, rules, &jws, now);
-    if (!good) {
-        json_decref (result->claims);
-        result->claims = NULL;
-        result->expires = 0;
+    if (good && check_signature (result, keys, &jws)) {
+        payload = jws.payload;
+        *n = jws.payload_n;
+        jws.payload = NULL;
     }
     jws_fini (&jws);
     ERR_clear_error (); /* what is left there would confuse TLS on this thread */
+    return payload;
+}
+
+void jwt_judge (struct jwt_result *result, const struct jwt_rules *rules, struct slice payload, double now)
+{
+    *result = (struct jwt_result){.error = ERROR_NONE, .check = ""};
+    if (check_claims (result, rules, payload, now))
+        return;
+    json_decref (result->claims);
+    result->claims = NULL;
+    result->expires = 0;
+}
+
+void jwt_verify (struct jwt_result *result, const struct keys *keys, const struct jwt_rules *rules, struct slice token,
+                 double now)
+{
+    size_t n;
+    char *payload = jwt_open (result, keys, token, &n);
+    if (payload)
+        jwt_judge (result, rules, slice_of (payload, n), now);
+    free (payload);
 }
 
 void jwt_result_fini (struct jwt_result *self)

@@ -43,6 +43,15 @@ void jwt_verify (struct jwt_result *result, const struct keys *keys, const struc
                  double now);
 void jwt_result_fini (struct jwt_result *self);
 
+/* The two halves of jwt_verify, for those who keep what the first has given (core/token_cache.h).
+ *
+ * Format, algorithm, key and signature, which nothing but `keys` and the bytes of `token` decide. The payload, which
+ * the caller frees, and its length in *n; NULL with error and check in `result`. */
+NODISCARD char *jwt_open (struct jwt_result *result, const struct keys *keys, struct slice token, size_t *n);
+
+/* The claims in the payload of a token that was opened. Sets `result` whole. */
+void jwt_judge (struct jwt_result *result, const struct jwt_rules *rules, struct slice payload, double now);
+
 /* Sign `claims` with HS256 under `secret`: a compact JWS that the caller frees; NULL when memory is out. */
 NODISCARD char *jwt_sign_hs256 (const json_t *claims, struct slice secret);
 

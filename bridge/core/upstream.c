@@ -76,7 +76,7 @@ static void refresh_token (struct conn *conn, const struct client_msg *msg)
 {
     struct jwt_rules rules = jwt_rules_of (conn->hub->config);
     struct jwt_result result;
-    auth_check_token (&result, conn->hub->keys, &rules, msg->token, clock_wall ());
+    auth_check_token (&result, conn->hub->keys, &conn->hub->tokens, &rules, msg->token, clock_wall ());
     bool ok = result.error == ERROR_NONE && slice_is (user_id (conn->user), result.user);
     if (ok) {
         session_set_expiry (conn, result.expires);

@@ -7,6 +7,7 @@ METRIC (BUILD_INFO,               "build_info",                     GAUGE,      
 METRIC (CONNECTIONS,              "connections",                    GAUGE,          CONN_STATE,     "WebSocket connections by state")
 METRIC (USERS,                    "users",                          GAUGE,          NONE,           "Users with at least one connection")
 METRIC (HANDSHAKES,               "handshakes_total",               COUNTER,        HANDSHAKE,      "Upgrade requests by result; other than ok look at the error code in proto/README.md")
+METRIC (TOKEN_CACHE_HITS,         "token_cache_hits_total",         COUNTER,        NONE,           "Tokens whose signature had been verified within the last 5 s and was not verified again")
 METRIC (CONNECTION_SETUP,         "connection_setup_seconds",       HISTOGRAM_FAST, NONE,           "From the upgrade request to connection_established")
 METRIC (CONNECTION_DURATION,      "connection_duration_seconds",    HISTOGRAM_SLOW, NONE,           "Life of connections that were established")
 METRIC (CONNECTIONS_CLOSED,       "connections_closed_total",       COUNTER,        CLOSE_REASON,   "Ended connections by reason")

@@ -47,6 +47,26 @@ def test_connect(world, form):
         command.connection_id for command in connects if command.user_id == "alice"}
 
 
+def test_connect_again(world):
+    """The same of a token that the bridge remembers: never called bad, and it stays good."""
+    token = world.stack.keys.token("alice")
+    for _ in world.memory.walk():
+        reminder = world.attempt(token=token)
+        assert reminder.how == "established"
+        reminder.client.close()
+        world.check()
+        with world.memory:
+            answer = world.attempt(token=token)
+        if answer.how == "refused":
+            assert answer.said["retry_allowed"] is True, answer.said
+        else:
+            assert answer.how != "http" or answer.said[0] == 503
+        answer.client.close()
+        world.check()
+    assert answer.how == "established"
+    assert world.bridge.metric("token_cache_hits_total") >= world.memory.failed > 15
+
+
 @pytest.mark.parametrize("auth_failure", ["close", "http"])
 @pytest.mark.parametrize("fault", ["signature", "user", "expired"])
 def test_refused(stack, no_memory, auth_failure, fault):

@@ -93,7 +93,7 @@ class World:
         self.bridge = stack.bridge(self.runtime, env=no_memory.env, **{**ROOMY, **options})
         self.healthy = stack.connect("healthy")
         self.canary = stack.connect("canary")
-        self._count = 0
+        self._count = self._tokens = 0
 
     def emit(self, user, number, **fields):
         """One event."""
@@ -127,9 +127,11 @@ class World:
                 metrics.value(samples, "outbound_queue_bytes"))
 
     def attempt(self, user="alice", form=JSON_FORM, target="/ws", token=None):
-        """Connect; what came of it, whatever it is."""
+        """Connect; what came of it, whatever it is. Each time with another token, whose signature has to be verified."""
         client = self.stack.raw(self.bridge)
-        headers = {"Authorization": f"Bearer {token or self.stack.keys.token(user)}", "Sec-WebSocket-Protocol": form}
+        self._tokens += 1
+        token = token or self.stack.keys.token(user, jti=str(self._tokens))
+        headers = {"Authorization": f"Bearer {token}", "Sec-WebSocket-Protocol": form}
         answer = client.upgrade(target, headers)
         if answer is None:
             return Answer("cut", client, None)

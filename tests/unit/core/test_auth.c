@@ -1,4 +1,5 @@
 #include "core/auth.h"
+#include "base/metrics.h"
 #include "core/ident.h"
 #include "jwt_maker.h"
 
@@ -54,7 +55,7 @@ static void expect (char *authorization, char *subprotocols, char *query, const 
 {
     struct jwt_result result;
     struct auth_request request = {slice_str (authorization), slice_str (subprotocols), slice_str (query)};
-    auth_check (&result, keys, &rules, &request, NOW);
+    auth_check (&result, keys, NULL, &rules, &request, NOW);
     expect_result (&result, outcome);
     free (authorization);
     free (subprotocols);
@@ -65,7 +66,7 @@ static void expect (char *authorization, char *subprotocols, char *query, const 
 static void expect_token (char *token, const char *outcome)
 {
     struct jwt_result result;
-    auth_check_token (&result, keys, &rules, slice_str (token), NOW);
+    auth_check_token (&result, keys, NULL, &rules, slice_str (token), NOW);
     expect_result (&result, outcome);
     free (token);
 }
@@ -255,8 +256,153 @@ static void test_other_errors (void **state)
     expect_token (make_token (HEADER, "{\"exp\":1700000600}"), "MISSING_USER_ID: claims: user");
     expect_token (make_token ("{\"alg\":\"none\"}", PAYLOAD ("a")), "VALIDATION_FAILED: algorithm");
     struct jwt_result result;
-    auth_check_token (&result, NULL, &rules, slice_str (alice), NOW);
+    auth_check_token (&result, NULL, NULL, &rules, slice_str (alice), NOW);
     expect_result (&result, "AUTH_KEYS_UNAVAILABLE: key");
+}
+
+/* --- tokens that are known ----------------------------------------------------------------------------------- */
+
+static struct token_cache cache;
+
+static int cache_up (void **state)
+{
+    (void) state;
+    metrics_reset ();
+    token_cache_init (&cache);
+    return 0;
+}
+
+static int cache_down (void **state)
+{
+    (void) state;
+    token_cache_fini (&cache);
+    return 0;
+}
+
+#define CACHE_TEST(function) cmocka_unit_test_setup_teardown (function, cache_up, cache_down)
+
+static void expect_cached (const struct keys *under, const struct jwt_rules *by, const char *token, double now,
+                           const char *outcome)
+{
+    struct jwt_result result;
+    auth_check_token (&result, under, &cache, by, slice_str (token), now);
+    expect_result (&result, outcome);
+}
+
+static void expect_hits (double wanted)
+{
+    assert_true (metric_get (M_TOKEN_CACHE_HITS, 0) == wanted);
+}
+
+/* Without keys a token is good only when it is known. */
+static void test_known (void **state)
+{
+    (void) state;
+    char *wrapped = b64 (slice_str (alice));
+    expect_cached (NULL, &rules, alice, NOW, "AUTH_KEYS_UNAVAILABLE: key");
+    expect_cached (keys, &rules, alice, NOW, "alice");
+    expect_hits (0);
+    expect_cached (NULL, &rules, alice, NOW, "alice");
+    expect_cached (NULL, &rules, alice, NOW, "alice"); /* results may be freed, what is kept stays */
+    expect_hits (2);
+    expect_cached (NULL, &rules, bob, NOW, "AUTH_KEYS_UNAVAILABLE: key");
+    expect_cached (NULL, &rules, wrapped, NOW, "AUTH_KEYS_UNAVAILABLE: key"); /* bytes as they were presented */
+    expect_cached (keys, &rules, wrapped, NOW, "alice");
+    expect_cached (NULL, &rules, wrapped, NOW, "alice");
+    expect_hits (3);
+    free (wrapped);
+}
+
+static void test_known_by_every_source (void **state)
+{
+    (void) state;
+    char *header = text ("Bearer %s", alice), *entries = text ("agent_chat, jwt.%s", alice);
+    const struct auth_request requests[] = {{.authorization = slice_str (header)},
+                                            {.subprotocols = slice_str (entries)},
+                                            {.query_token = slice_str (alice)}};
+    for (size_t i = 0; i < COUNT_OF (requests); i++) {
+        struct jwt_result result;
+        auth_check (&result, keys, &cache, &rules, &requests[i], NOW);
+        expect_result (&result, "alice");
+        expect_hits ((double) i);
+    }
+    free (header);
+    free (entries);
+}
+
+static void test_bad_ones_are_not_kept (void **state)
+{
+    (void) state;
+    char *forged = strdup (alice), *late = make_token (HEADER, "{\"sub\":\"alice\",\"exp\":1700000000}");
+    char *nobody = make_token (HEADER, "{\"exp\":1700000600}");
+    size_t n = strlen (forged);
+    forged[n - 2] = forged[n - 2] == 'A' ? 'B' : 'A';
+    for (int i = 0; i < 2; i++) {
+        expect_cached (keys, &rules, forged, NOW, "VALIDATION_FAILED: signature");
+        expect_cached (keys, &rules, late, NOW + 30, "TOKEN_EXPIRED: claims: exp");
+        expect_cached (keys, &rules, nobody, NOW, "MISSING_USER_ID: claims: user");
+        expect_cached (keys, &rules, "", NOW, format);
+        expect_cached (keys, &rules, "x", NOW, format);
+    }
+    expect_hits (0);
+    assert_int_equal (cache.kept, 0);
+    free (forged);
+    free (late);
+    free (nobody);
+}
+
+/* The claims are judged by the clock and the rules of the moment: of a kept token as of any other. */
+static void test_judged_anew (void **state)
+{
+    (void) state;
+    static const struct jwt_rules strict = {.user_claim = "sub", .require_exp = true},
+                                  issuer = {.user_claim = "sub", .issuer = "you"},
+                                  audience = {.user_claim = "sub", .audience = "x"},
+                                  email = {.user_claim = "email", .issuer = "me", .audience = "y"},
+                                  name = {.user_claim = "name"};
+    static const struct {
+        const struct jwt_rules *rules;
+        double now;
+        const char *outcome;
+    } cases[] = {
+        {&rules, NOW, "alice"},
+        {&rules, NOW + 2 + 29.75, "alice"},
+        {&rules, NOW + 2 + 30, "TOKEN_EXPIRED: claims: exp"}, /* within the time that it is kept for */
+        {&strict, NOW + 1.75, "alice"},
+        {&strict, NOW + 2, "TOKEN_EXPIRED: claims: exp"},
+        {&rules, NOW - 60 - 30, "alice"}, /* the clock is set back */
+        {&rules, NOW - 60 - 30.25, "TOKEN_NOT_YET_VALID: claims: nbf"},
+        {&issuer, NOW, "VALIDATION_FAILED: claims: iss"},
+        {&audience, NOW, "VALIDATION_FAILED: claims: aud"},
+        {&email, NOW, "a@b.example"},
+        {&name, NOW, "MISSING_USER_ID: claims: user"},
+        {&rules, NOW, "alice"},
+    };
+    char *token = make_token (HEADER, "{\"sub\":\"alice\",\"exp\":1700000002,\"nbf\":1699999940,\"iss\":\"me\","
+                                      "\"aud\":[\"y\"],\"email\":\"a@b.example\"}");
+    expect_cached (keys, &rules, token, NOW, "alice");
+    for (size_t i = 0; i < COUNT_OF (cases); i++) {
+        expect_cached (NULL, cases[i].rules, token, cases[i].now, cases[i].outcome);
+        expect_hits ((double) i + 1);
+    }
+    free (token);
+}
+
+/* What the runtime is told of a kept token is what it was told before. */
+static void test_known_has_everything (void **state)
+{
+    (void) state;
+    for (int i = 0; i < 2; i++) {
+        struct jwt_result result;
+        auth_check_token (&result, i ? NULL : keys, &cache, &rules, slice_str (alice), NOW);
+        assert_int_equal (result.error, ERROR_NONE);
+        assert_int_equal (result.expires, 1700000600);
+        char *claims = json_dumps (result.claims, JSON_COMPACT);
+        assert_string_equal (claims, PAYLOAD ("alice"));
+        free (claims);
+        jwt_result_fini (&result);
+    }
+    expect_hits (1);
 }
 
 static void test_secret_entries (void **state)
@@ -322,7 +468,9 @@ int main (void)
         cmocka_unit_test (test_wrapped_garbage), cmocka_unit_test (test_alphabets_agree),
         cmocka_unit_test (test_unwrapped_once),  cmocka_unit_test (test_wrapped_size),
         cmocka_unit_test (test_other_errors),    cmocka_unit_test (test_secret_entries),
-        cmocka_unit_test (test_valid_user),
+        cmocka_unit_test (test_valid_user),      CACHE_TEST (test_known),
+        CACHE_TEST (test_known_by_every_source), CACHE_TEST (test_bad_ones_are_not_kept),
+        CACHE_TEST (test_judged_anew),           CACHE_TEST (test_known_has_everything),
     };
     return cmocka_run_group_tests (tests, set_up, tear_down);
 }

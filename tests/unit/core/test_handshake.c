@@ -475,6 +475,30 @@ static void test_no_keys (void **state)
     hub_down ();
 }
 
+/* The signature of a token counts for a while without being verified, but only under the keys that it was verified
+ * with. */
+static void test_token_again (void **state)
+{
+    (void) state;
+    static struct keys none;
+    HUB_UP ();
+    for (int i = 0; i < 2; i++) {
+        struct conn *conn = admit_alice ("/ws", "");
+        expect_refusal (conn, ERROR_NONE);
+        assert_int_equal (conn->expires, LATE);
+        drop (conn);
+        assert_true (metric_get (M_TOKEN_CACHE_HITS, 0) == i);
+    }
+    hub_set_keys (&hub, &none);
+    expect_refused (alice_head ("/ws", ""), ERROR_AUTH_KEYS_UNAVAILABLE, "key");
+    hub_set_keys (&hub, keys);
+    drop (admit_alice ("/ws", ""));
+    assert_true (metric_get (M_TOKEN_CACHE_HITS, 0) == 1);
+    drop (admit_alice ("/ws", ""));
+    assert_true (metric_get (M_TOKEN_CACHE_HITS, 0) == 2);
+    hub_down ();
+}
+
 /* --- CONNECT ------------------------------------------------------------------------------------------------- */
 
 /* What CONNECT will say, as JSON. */
@@ -642,6 +666,7 @@ int main (void)
         cmocka_unit_test (test_no_keys),        cmocka_unit_test (test_connect_headers),
         cmocka_unit_test (test_connect_claims), cmocka_unit_test (test_connect_is_utf8),
         cmocka_unit_test (test_resume),         cmocka_unit_test (test_resume_of_other),
+        cmocka_unit_test (test_token_again),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -571,6 +571,7 @@ static void test_refresh (void **state)
     }
     expect_nothing_sent ();
     EXPECT_RESULTS (0, 2, 0, 0, 0, 0);
+    expect_metric (M_TOKEN_CACHE_HITS, 0, 1); /* the second time it was the same token */
 }
 
 static void test_refresh_wrapped (void **state)
