@@ -1,14 +1,14 @@
 #include "core/history.h"
 #include "base/metrics.h"
+#include "base/pages.h"
 
 #include <stdalign.h>
-
-#define BLOCK_MAX 4080 /* bytes of a block of many entries, so that it fits a page */
 
 /* Entries side by side, in their order: one allocation for many events. It is freed with the last of them. */
 struct history_block {
     uint32_t size, used; /* of bytes */
     uint32_t live;       /* entries that are still held */
+    bool paged;          /* from base/pages.h */
     alignas (struct history_entry) uint8_t bytes[];
 };
 
@@ -38,7 +38,10 @@ static void release (struct history *self, struct history_block *block)
         return;
     if (self->last == block)
         self->last = NULL;
-    free (block);
+    if (block->paged)
+        pages_put (block);
+    else
+        free (block);
 }
 
 static void drop_oldest (struct history *self, unsigned reason)
@@ -91,11 +94,12 @@ static bool make_slot (struct history *self)
 /* Blocks grow with what the user holds, so that one with few events does not take a page. */
 static struct history_block *new_block (const struct history *self, size_t wanted)
 {
-    size_t size = self->bytes < BLOCK_MAX ? self->bytes : BLOCK_MAX - sizeof (struct history_block);
-    size = size > wanted ? size : wanted;
-    struct history_block *block = malloc (sizeof *block + size);
+    const size_t most = PAGES_BLOCK - sizeof (struct history_block);
+    bool paged = self->bytes >= most && wanted <= most;
+    size_t size = paged ? most : self->bytes < most && self->bytes > wanted ? self->bytes : wanted;
+    struct history_block *block = paged ? pages_get () : malloc (sizeof *block + size);
     if (block)
-        *block = (struct history_block){.size = (uint32_t) size};
+        *block = (struct history_block){.size = (uint32_t) size, .paged = paged};
     return block;
 }
 

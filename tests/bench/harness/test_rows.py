@@ -55,7 +55,7 @@ def test_options_that_are_scaled_exist():
 
 def test_scale_makes_longer_and_nothing_else():
     row = row_named("deliver-1000x1")
-    assert row.load_of(row.cases[0], 2.0) == {"users": 1000, "events": 600_000, "warm": 60_000}
+    assert row.load_of(row.cases[0], 2.0) == {"users": 1000, "events": 600_000, "warm": 60_000, "spin": True}
 
 
 def test_scale_leaves_rows_alone_whose_length_is_their_size():

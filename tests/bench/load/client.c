@@ -81,7 +81,9 @@ static void gone (struct client *self)
 
 static void on_close_frame (struct client *self, struct slice payload)
 {
-    self->close_code = payload.n >= 2 ? (uint16_t) ((uint8_t) payload.p[0] << 8 | (uint8_t) payload.p[1]) : 1005;
+    self->close_code = 1005;
+    if (payload.n >= 2)
+        self->close_code = (uint16_t) ((uint8_t) payload.p[0] << 8 | (uint8_t) payload.p[1]);
     if (self->state == CLIENT_CLOSING)
         return;
     self->load->restarts += self->close_code == 1012;
