@@ -21,9 +21,9 @@ struct history_entry {
 struct history {
     struct history_entry **ring; /* NULL while empty */
     struct history_block *last;  /* that new entries go to; NULL while empty */
-    uint32_t cap, head, n; /* cap: a power of two */
-    uint64_t lost; /* highest offset that is no longer held */
-    size_t bytes;  /* entries with their overhead; the blocks that they lie in hold up to 8 KiB more */
+    uint32_t cap, head, n;       /* cap: a power of two */
+    uint64_t lost;               /* highest offset that is no longer held */
+    size_t bytes;                /* entries with their overhead; the blocks that they lie in hold up to 8 KiB more */
 };
 
 struct history_limits {
