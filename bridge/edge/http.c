@@ -10,7 +10,7 @@
 
 #define ACCEPT_BATCH 8 /* in one turn of the loop: a set-up takes as long as many events */
 #define BACKLOG      4096
-#define MAX_PENDING  2048          /* requests that are not answered yet, per listener */
+#define MAX_PENDING  2048 /* requests that are not answered yet, per listener; more while they may all get in */
 #define ACCEPT_PAUSE (200 * MS_NS) /* after accept(2) has failed for want of descriptors */
 #define LINGER       (2 * S_NS)    /* for the peer to read the answer and close */
 #define DEFER_S      1             /* accept(2) waits so long for the first bytes of a request */
@@ -264,26 +264,23 @@ static void parse_head (struct http_conn *self)
     }
 }
 
-/* One read a wake: what did not fit makes the socket readable again. */
+/* One read a wake: what did not fit makes the socket readable again. Whoever has sent nothing yet holds no buffer. */
 static void read_head (struct http_conn *self)
 {
+    char chunk[4096];
     size_t limit = (size_t) self->server->hub->config->max_header_bytes;
     size_t room = limit > self->in.n ? limit - self->in.n : 1;
-    if (!buf_reserve (&self->in, room < 4096 ? room : 4096)) {
-        LOG (NO_MEMORY, NULL, KV_S ("for", "request"), KV_S ("remote", self->remote));
-        drop (self);
-        return;
-    }
-    size_t space = self->in.cap - self->in.n;
-    ssize_t n = recv (self->fd, self->in.p + self->in.n, space, 0);
+    ssize_t n = recv (self->fd, chunk, room < sizeof chunk ? room : sizeof chunk, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0) {
+    if (n > 0)
+        buf_put (&self->in, chunk, (size_t) n);
+    if (self->in.failed)
+        LOG (NO_MEMORY, NULL, KV_S ("for", "request"), KV_S ("remote", self->remote));
+    if (n <= 0 || self->in.failed)
         drop (self);
-        return;
-    }
-    self->in.n += (size_t) n;
-    parse_head (self);
+    else
+        parse_head (self);
 }
 
 static void on_timeout (struct timer *timer)
@@ -328,10 +325,17 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
     return self;
 }
 
+/* In a storm many connect before the first of them sends. */
+static bool has_room (const struct http_server *self)
+{
+    size_t taken = self->n_conns + map_size (&self->hub->registry.conns);
+    return self->n_conns < MAX_PENDING || taken < (size_t) self->hub->config->max_connections;
+}
+
 /* As a rule the whole head is there by now (TCP_DEFER_ACCEPT), and the loop never hears of this descriptor. */
 static void add_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
 {
-    bool room = server->n_conns < MAX_PENDING;
+    bool room = has_room (server);
     struct http_conn *self = room ? new_conn (server, fd, peer) : NULL;
     if (!self) {
         refuse_socket (server, fd, room ? "out of memory" : "too many open requests");

@@ -70,9 +70,9 @@ BOTH = servers("limit", "bridge")
 BRIDGE = servers("bridge")
 
 
-def growth(name, **load):
-    """A case of the bridge, with another size."""
-    return Case(name, "bridge", load=load)
+def growth(name, server="bridge", **load):
+    """A case with another size."""
+    return Case(name, server, load=load)
 
 
 def while_(disturbance, *options, **load):
@@ -152,6 +152,8 @@ VARIANTS = (
 )
 
 GROWTH = (
+    Row("growth", "growth-limit", "limit, 64 in flight, by connections: what the kernel's sockets cost", "events", CLOSE,
+        tuple(growth(f"{n:,}", "limit", users=n) for n in (100, 1000, 10_000)), per_delivery()),
     Row("growth", "growth", "events, 64 in flight, by connections", "events", CLOSE,
         (growth("100", users=100), growth("1,000", users=1000), growth("10,000", users=10_000),
          growth("1,000 and 50,000 absent", users=1000, absent=50_000, patience_s=120)), per_delivery("flat within 20 %")),
