@@ -96,7 +96,7 @@ SPARSE = {**EVENTS, "users": 10_000, "active": 100}
 QUIET = {"users": 100, "events": 10_000, "warm": 1000, "rate": 1000}
 BIG = {**EVENTS, "size": 16_384, "events": 40_000, "warm": 4000, "in_flight": 64}
 MESSAGES = {"users": 1000, "events": 200_000, "warm": 20_000}
-CLOSE = {"in_flight": 64, "events": 200_000, "warm": 20_000}
+CLOSE = {"in_flight": 64, "events": 200_000, "warm": 20_000, "spin": True}
 SETUPS = {"users": 10_000, "events": 10_000, "in_flight": 64}
 STORM = {"users": 10_000, "events": 10_000, "in_flight": 10_000, "refusals": 100}
 
