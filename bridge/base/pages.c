@@ -7,6 +7,7 @@
 
 #define REGION_BYTES ((size_t) 2 << 20)
 #define BLOCKS       (REGION_BYTES / PAGES_BLOCK - 1) /* the first one is the region's own */
+#define PIECE_BYTES  ((size_t) 64 << 10)
 
 /* A block that was given out before. */
 struct spare {
@@ -39,7 +40,6 @@ static void *map_aligned (void)
     if (before)
         munmap (start, before);
     munmap (start + before + REGION_BYTES, REGION_BYTES - before);
-    (void) madvise (start + before, REGION_BYTES, MADV_HUGEPAGE); /* without them it works all the same */
     return start + before;
 }
 
@@ -53,6 +53,15 @@ static struct region *new_region (void)
     list_append (&with_room, &self->link);
     n_regions++;
     return self;
+}
+
+/* The next one that never was given out. */
+static void *fresh_block (struct region *self)
+{
+    char *block = (char *) self + PAGES_BLOCK * (BLOCKS + 1 - self->fresh--);
+    if ((uintptr_t) block % PIECE_BYTES == 0)
+        (void) madvise (block, PIECE_BYTES, MADV_POPULATE_WRITE); /* Linux 5.14; without it there are page faults */
+    return block;
 }
 
 static bool is_full (const struct region *self)
@@ -69,7 +78,7 @@ void *pages_get (void)
     if (block)
         region->spare = region->spare->next;
     else
-        block = (char *) region + PAGES_BLOCK * (BLOCKS + 1 - region->fresh--);
+        block = fresh_block (region);
     region->used++;
     if (is_full (region))
         list_remove (&region->link);

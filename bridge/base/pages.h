@@ -1,6 +1,7 @@
-/* Blocks of one page for what lives long and comes in great number. They are cut from regions of the size of a huge
- * page, for which huge pages are asked (madvise(2), MADV_HUGEPAGE): one page fault for 512 blocks where the system has
- * them, and a region goes back to the system when its last block is free. One thread only. */
+/* Blocks of one page for what lives long and comes in great number. They are cut from large regions, whose memory the
+ * system is asked for in pieces of 16 blocks, ahead of the page faults: those cost several times as much. A whole huge
+ * page at once would cost less still, but stop the loop for as long as it takes to clear it. A region goes back to the
+ * system when its last block is free. One thread only. */
 #ifndef BASE_PAGES_H
 #define BASE_PAGES_H
 
