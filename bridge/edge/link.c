@@ -229,7 +229,11 @@ static void drop_waiting (struct port *port)
     if (!port->outbox)
         return;
     outbox_flush (port->outbox, port->zmq);
-    metric_add (M_COMMANDS_DROPPED, COMMAND_DROP_link_down, outbox_clear (port->outbox));
+    int n = outbox_clear (port->outbox);
+    if (n == 0)
+        return;
+    metric_add (M_COMMANDS_DROPPED, COMMAND_DROP_link_down, n);
+    LOG (COMMAND_NOT_SENT, &port->log, KV_I ("commands", n), KV_S ("why", command_drop_text (COMMAND_DROP_link_down)));
 }
 
 /* The runtime of a lane has gone, or come, or another one has taken its place. */
@@ -253,10 +257,10 @@ static void on_peers (void *arg, size_t peers, bool renewed)
     port->up = peers > 0;
     port->touched = true;
     set_gauges (self);
-    if (was_up && !port->up)
-        drop_waiting (port);
-    if (was_up && !port->up)
+    if (was_up && !port->up) {
         LOG (LINK_DOWN, &port->log, KV_I ("lane", port->lane));
+        drop_waiting (port);
+    }
     if (renewed)
         LOG (LINK_UP, &port->log, KV_I ("lane", port->lane));
     if (port->lane != LANE_NONE)
