@@ -1,5 +1,8 @@
 """What comes in at the HTTP port: only a proper WebSocket upgrade on a ws-path gets through."""
+import contextlib
 import os
+import resource
+import socket
 
 import pytest
 from harness import SCALE, wait_until
@@ -217,3 +220,25 @@ def test_ipv6(runtime, stack):
             pytest.skip("no IPv6 loopback here")
     bridge = stack.bridge(runtime, listen="[::1]:0")
     assert bridge.http("GET", "/ws", "public", host="::1").status == 426
+
+
+PENDING = 2048  # requests that are not answered yet, whatever max-connections is (edge/http.c)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_many_at_once(runtime, stack, room):
+    """A storm of half-sent requests: while all may get in nobody is turned away; otherwise a log line says so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * PENDING:
+        pytest.skip(f"{hard} descriptors are too few for this test")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * PENDING), hard))
+    bridge = stack.bridge(runtime, max_connections=4 * PENDING if room else 10, http_timeout_s=60)
+    with contextlib.ExitStack() as sockets:
+        for _ in range(PENDING + 100):
+            client = sockets.enter_context(socket.create_connection(("127.0.0.1", bridge.ports["public"]), timeout=10))
+            client.sendall(b"GET /ws HTTP/1.1\r\n")
+        if room:
+            stack.connect("alice")
+            assert not bridge.logs("ACCEPT_FAILED")
+        else:
+            bridge.wait_log("ACCEPT_FAILED", listener="public")
