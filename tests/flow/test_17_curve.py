@@ -5,7 +5,7 @@ import collections
 import pytest
 import zmq
 from harness import Runtime, run_program, scaled
-from harness.stack import free_port
+from ports import free_port
 from zmq.auth.thread import ThreadAuthenticator
 
 FAILED = 0x0800 | 0x2000 | 0x4000  # ZMQ_EVENT_HANDSHAKE_FAILED_*: no detail, protocol, authentication

@@ -6,7 +6,7 @@ import pytest
 from harness import wait_until
 from harness.publisher_process import PublisherProcess
 from harness.reconnecting import ReaderProcess, Reconnecting, together
-from harness.stack import free_port
+from ports import free_port
 
 USERS = [f"user-{number}" for number in range(10)]
 RECONNECTS = 1000

@@ -13,7 +13,7 @@ import time
 from harness import DOWN, UP, wait_until
 from harness.chaos import ChaosClient, ChaosRuntime
 from harness.oracle import Oracle, Reading, Violation, story
-from harness.stack import free_port
+from ports import free_port
 
 RELEASE = os.environ.get("AGENTBRIDGE_BUILD", "release") == "release"
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60" if RELEASE else "15"))

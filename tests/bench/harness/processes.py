@@ -5,14 +5,13 @@ import pathlib
 import signal
 import socket
 import subprocess
-import threading
 import time
 import types
 
+from ports import free_port
+
 PORTS = ("public", "admin", "publish", "commands", "events", "commands2", "events2")
 END_S = 20  # a server's time to leave after SIGTERM
-_taken = set()
-_taking = threading.Lock()
 
 
 class Failed(Exception):
@@ -20,16 +19,8 @@ class Failed(Exception):
 
 
 def free_ports():
-    """Ports by name; none is given twice."""
-    numbers = []
-    with _taking, contextlib.ExitStack() as held:
-        while len(numbers) < len(PORTS):
-            one = held.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            if one.getsockname()[1] not in _taken:
-                numbers.append(one.getsockname()[1])
-                _taken.add(numbers[-1])
-    return types.SimpleNamespace(**dict(zip(PORTS, numbers)))
+    """Ports by name."""
+    return types.SimpleNamespace(**{name: free_port() for name in PORTS})
 
 
 class Cpus:

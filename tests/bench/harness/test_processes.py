@@ -2,9 +2,13 @@
 import json
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 import types
 import xml.etree.ElementTree as ElementTree
 
+import ports
 import pytest
 
 from . import junit, processes
@@ -52,6 +56,25 @@ def test_what_a_server_cannot_do_is_no_fault(run):
 def test_ports_are_never_given_twice():
     numbers = [port for _ in range(20) for port in vars(processes.free_ports()).values()]
     assert len(set(numbers)) == len(numbers) == 20 * len(processes.PORTS)
+
+
+def test_no_other_process_is_given_a_port_that_this_one_holds(monkeypatch):
+    mine = ports.free_port()
+    ask = "import ports, sys; ports._candidates = lambda: [int(sys.argv[1])]; print(ports.free_port())"
+    theirs = subprocess.run([sys.executable, "-Bc", ask, str(mine)], env={"PYTHONPATH": str(pathlib.Path(ports.__file__).parent)},
+                            stderr=subprocess.PIPE, check=False)
+    assert b"every port is taken" in theirs.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ports.free_port()))
+        monkeypatch.setattr(ports, "_candidates", lambda: [taken.getsockname()[1]])
+        monkeypatch.setattr(ports, "_hold", lambda port: ports._held.append(socket.socket()) or True)
+        with pytest.raises(RuntimeError, match="taken"):
+            ports.free_port()
+
+
+def test_the_kernel_gives_a_port_to_nobody_else():
+    low, high = map(int, ports.EPHEMERAL.read_text().split())
+    assert not any(low <= ports.free_port() <= high for _ in range(20))
 
 
 def test_a_process_is_ended_by_its_pid():

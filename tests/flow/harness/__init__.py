@@ -2,17 +2,23 @@
 
 Every wait in here is for a condition and has a deadline; `FLOW_TIME_SCALE` stretches all deadlines for slow builds.
 """
-from .bridge import Bridge, run_program
-from .client import Client, Closed, connect_many
-from .proxy import DOWN, UP, Wire
-from .raw import RawClient
-from .resuming import ResumingClient
-from .runtime import Command, Runtime
-from .runtime_process import RuntimeProcess
-from .sequenced import Question, SequencedRuntime
-from .stack import Stack
-from .timing import SCALE, scaled, wait_until
-from .tokens import Keys
+import pathlib
+import sys
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # ports.py
+
+# pylint: disable=wrong-import-position
+from .bridge import Bridge, run_program  # noqa: E402
+from .client import Client, Closed, connect_many  # noqa: E402
+from .proxy import DOWN, UP, Wire  # noqa: E402
+from .raw import RawClient  # noqa: E402
+from .resuming import ResumingClient  # noqa: E402
+from .runtime import Command, Runtime  # noqa: E402
+from .runtime_process import RuntimeProcess  # noqa: E402
+from .sequenced import Question, SequencedRuntime  # noqa: E402
+from .stack import Stack  # noqa: E402
+from .timing import SCALE, scaled, wait_until  # noqa: E402
+from .tokens import Keys  # noqa: E402
 
 __all__ = ["Bridge", "Client", "Closed", "Command", "DOWN", "Keys", "Question", "RawClient", "ResumingClient", "Runtime",
            "RuntimeProcess", "SCALE", "SequencedRuntime", "Stack", "UP", "Wire", "connect_many", "run_program", "scaled",

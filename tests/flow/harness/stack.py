@@ -1,7 +1,8 @@
 """Everything that a test starts, and its end in the right order: clients, bridges, runtimes."""
 import shutil
-import socket
 import tempfile
+
+from ports import free_port
 
 from .bridge import Bridge
 from .client import Client, close_many, connect_many
@@ -11,13 +12,6 @@ from .resuming import ResumingClient
 from .runtime import Runtime
 from .runtime_process import RuntimeProcess
 from .sequenced import SequencedRuntime
-
-
-def free_port():
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Stack:
