@@ -217,13 +217,24 @@ static bool port_ask (void *self, int lane, struct slice publisher, uint64_t fro
 }
 
 /* Nobody knows whose they were: all epochs change, and whoever is here is told. */
-static void port_lost (void *self, struct slice publisher, uint64_t count, const char *why)
+static void note_loss (struct hub *hub)
 {
-    struct hub *hub = self;
-    metric_add (M_EVENTS_LOST, 0, (double) count);
-    LOG (EVENTS_LOST, NULL, KV_SL ("publisher", publisher), KV_U ("events", count), KV_S ("why", why));
     hub->registry.losses++;
     session_resync_all (hub);
+}
+
+static void port_unsure (void *self, struct slice publisher, uint64_t first)
+{
+    metric_inc (M_EVENT_GAPS, 0);
+    LOG (EVENTS_UNSURE, NULL, KV_SL ("publisher", publisher), KV_U ("first", first));
+    note_loss (self);
+}
+
+static void port_lost (void *self, struct slice publisher, uint64_t count, const char *why)
+{
+    metric_add (M_EVENTS_LOST, 0, (double) count);
+    LOG (EVENTS_LOST, NULL, KV_SL ("publisher", publisher), KV_U ("events", count), KV_S ("why", why));
+    note_loss (self);
 }
 
 /* --- events ------------------------------------------------------------------------------------------------- */
@@ -277,6 +288,10 @@ static void port_settled (void *self)
 
 void downstream_attach (struct hub *hub)
 {
-    hub->publishers.port = (struct publisher_port){
-        .self = hub, .deliver = port_deliver, .ask = port_ask, .lost = port_lost, .settled = port_settled};
+    hub->publishers.port = (struct publisher_port){.self = hub,
+                                                   .deliver = port_deliver,
+                                                   .ask = port_ask,
+                                                   .lost = port_lost,
+                                                   .unsure = port_unsure,
+                                                   .settled = port_settled};
 }

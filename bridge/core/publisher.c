@@ -99,6 +99,15 @@ static uint64_t first_unheralded (const struct publishers *self, uint64_t seen)
     return successor ? 1 : seen;
 }
 
+/* It is known only now that its events begin here, and clients have been let in: what came before may have been theirs.
+ * (One that was forgotten begins where it is seen again, each time.) */
+static void tell_unsure (const struct publisher *self)
+{
+    struct publishers *owner = self->owner;
+    if (self->next > 1 && owner->let_in && !owner->forgot)
+        owner->port.unsure (owner->port.self, publisher_name (self), self->next);
+}
+
 /* It has said HELLO again: does its count go on, or has it begun anew under the old name? */
 static void settle_returned (struct publisher *self, const uint64_t *seq)
 {
@@ -120,8 +129,10 @@ static void settle_unknown (struct publisher *self)
     uint64_t first;
     if (self->doubted) /* nothing speaks for a new count */
         begin_at (self, self->next);
-    else
+    else {
         begin_at (self, sequence_first_held (self, &first) ? first_unheralded (self->owner, first) : 1);
+        tell_unsure (self);
+    }
     self->doubted = false;
     sequence_advance (self);
 }
@@ -141,6 +152,7 @@ static void settle (struct publisher *self, const uint64_t *seq, bool successor,
         self->guess_end = held ? first - 1 : 0;
         self->not_before = hello_wall;
     }
+    tell_unsure (self);
     sequence_claim (self, seq ? *seq : 0);
 }
 
@@ -221,6 +233,8 @@ static struct publisher *find_or_add (struct publishers *self, struct slice name
         publisher->next = first_unheralded (self, seq);
         if (deadline)
             wheel_set (self->wheel, &publisher->timer, deadline);
+        else
+            tell_unsure (publisher);
     }
     return publisher;
 }

@@ -27,13 +27,15 @@
 struct publisher;
 
 /* What happens to events. `deliver`: in order; `not_before` (Unix seconds, 0: any) leaves out what is older. `ask`:
- * send REPLAY; false when it cannot be handed over. `lost`: `count` events will not come. `settled`: publishers_settled
- * may have changed. */
+ * send REPLAY; false when it cannot be handed over. `lost`: `count` events will not come. `unsure`: the
+ * publisher is followed from number `first` on, and clients may have missed what it sent before. `settled`:
+ * publishers_settled may have changed. */
 struct publisher_port {
     void *self;
     void (*deliver) (void *self, struct publisher *publisher, struct slice user, struct slice event, double not_before);
     bool (*ask) (void *self, int lane, struct slice publisher, uint64_t from, uint64_t to);
     void (*lost) (void *self, struct slice publisher, uint64_t count, const char *why);
+    void (*unsure) (void *self, struct slice publisher, uint64_t first);
     void (*settled) (void *self);
 };
 
@@ -90,6 +92,7 @@ struct publishers {
     const struct runtime_port *runtime;
     struct list all; /* named ones, the last one heard first */
     uint32_t n;
+    bool let_in;          /* a client has been told that it has everything from now on */
     bool forgot;          /* one of them, since there were too many */
     struct list departed; /* nameless ones whose runtime was replaced, until their runs have ended */
     struct lane_peer peers[LANES_MAX];

@@ -153,26 +153,54 @@ static uint64_t missing_to (const struct publisher *self)
     return held ? held->first - 1 : self->known;
 }
 
-/* Everything that is missing now, and what the runtime has said to be lost. */
-static uint64_t count_missing (const struct publisher *self)
+struct hole {
+    uint64_t from;
+    uint64_t lost; /* how many of its numbers are a loss; 0: there is no hole */
+};
+
+static void add_hole (const struct publisher *self, uint64_t from, uint64_t to, uint64_t *lost, struct hole *last)
 {
-    uint64_t lost = 0, at = self->next;
-    LIST_FOREACH (&self->held, link) {
-        const struct held *held = LIST_ENTRY (link, struct held, link);
-        lost += count_lost (self, at, held->lost ? held->last : held->first - 1);
-        at = higher (at, held->last + 1);
-    }
-    return lost + count_lost (self, at, self->known);
+    uint64_t n = count_lost (self, from, to);
+    *lost += n;
+    if (n)
+        *last = (struct hole){.from = from, .lost = n};
 }
 
-/* It is lost; what was held back goes on. */
+/* Everything that is missing now, and what the runtime has said to be lost. */
+static uint64_t count_missing (const struct publisher *self, struct hole *last)
+{
+    uint64_t lost = 0, at = self->next;
+    *last = (struct hole){.lost = 0};
+    LIST_FOREACH (&self->held, link) {
+        const struct held *held = LIST_ENTRY (link, struct held, link);
+        add_hole (self, at, held->lost ? held->last : held->first - 1, &lost, last);
+        at = higher (at, held->last + 1);
+    }
+    add_hole (self, at, self->known, &lost, last);
+    return lost;
+}
+
+static void tell_at (struct publisher *self, struct hole *hole, const char *why)
+{
+    if (self->next < hole->from)
+        return;
+    tell_lost (self, hole->lost, why);
+    hole->lost = 0;
+}
+
+/* It is lost; what was held back goes on. Clients are told where the first hole is, and once more at the last one: they
+ * may have seen the beginning of something between the two that has its end there. */
 void sequence_give_up (struct publisher *self, const char *why)
 {
-    tell_lost (self, count_missing (self), why);
+    struct hole last;
+    uint64_t lost = count_missing (self, &last);
+    tell_lost (self, lost - last.lost, why);
     for (struct held *held; (held = first_held (self));) {
+        tell_at (self, &last, why);
         self->next = higher (self->next, held->first);
         take_held (self, held);
     }
+    tell_at (self, &last, why);
     self->next = higher (self->next, self->known + 1);
     self->stage = PUBLISHER_FLOWING;
     wheel_cancel (&self->timer);

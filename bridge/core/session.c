@@ -129,6 +129,15 @@ static void replay (struct conn *conn, const struct history_entry *entry)
     msg_unref (&msg);
 }
 
+/* `next` is what comes next from history. */
+static void tell_loss_in_turn (struct conn *conn, const struct history_entry *next)
+{
+    if (!conn->resync_at || (next && next->offset <= conn->resync_at))
+        return;
+    conn->resync_at = 0;
+    notice_resync (conn);
+}
+
 void session_catch_up (struct conn *conn)
 {
     const struct config *config = conn->hub->config;
@@ -143,6 +152,7 @@ void session_catch_up (struct conn *conn)
             conn_close (conn, CLOSE_SLOW_CONSUMER); /* history ran away from it: it has to re-fetch */
             return;
         }
+        tell_loss_in_turn (conn, entry);
         if (!entry) {
             conn->behind = false;
             return;
@@ -204,6 +214,7 @@ static void welcome (struct conn *conn)
     if (conn_is_ending (conn))
         return; /* no memory for it */
     conn->established = true;
+    conn->hub->publishers.let_in = true;
     if (conn->recovery != RECOVERY_OK && user->runs.n)
         notice_runs (conn);
     metric_inc (M_HANDSHAKES, 0);
@@ -258,6 +269,8 @@ void session_resync_all (struct hub *hub)
             continue; /* its welcome will tell */
         if (conn->form == FORM_RAW)
             conn_close (conn, CLOSE_EVENTS_LOST);
+        else if (conn->behind)
+            conn->resync_at = conn->user->offset; /* it comes where the loss was, behind what was there before */
         else
             notice_resync (conn);
     }

@@ -26,6 +26,7 @@ LOG_ID (COMMAND_NOT_SENT,    WARN,  "A command could not be handed to the runtim
 LOG_ID (EVENT_GAP,           WARN,  "Events of a publisher are missing; the runtime is asked for them")
 LOG_ID (GAP_CLOSED,          INFO,  "A gap is over; what did not come stands in EVENTS_LOST")
 LOG_ID (EVENTS_LOST,         ERROR, "Events could not be had again, with the reason; every client is told to fetch its state anew")
+LOG_ID (EVENTS_UNSURE,       WARN,  "A publisher is heard of only after clients were let in; they may have missed what it sent before, and are told to fetch their state anew")
 LOG_ID (PUBLISHER_NEW,       INFO,  "A publisher is followed from now on")
 LOG_ID (PUBLISHER_FORGOTTEN, WARN,  "Too many publishers; this one was silent for the longest time and is no longer followed")
 LOG_ID (RUN_STALLED,         WARN,  "A run has been silent for run-stall-s")

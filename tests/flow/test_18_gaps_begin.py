@@ -4,7 +4,7 @@ import time
 import msgpack
 import pytest
 from harness import Question, wait_until
-from harness.gaps import asked, counts, drop, emit, event, expect, linked, settled
+from harness.gaps import CALM, asked, counts, drop, emit, event, expect, linked, settled
 
 
 @pytest.fixture(name="runtime")
@@ -142,6 +142,25 @@ def test_welcome_without_hello(stack):
     client = stack.connect()
     runtime.emit("alice", event(1))
     expect(client, [1])
+
+
+@pytest.mark.parametrize("answers", ["late", "never"])
+def test_let_in_before_it_is_known_where_events_begin(runtime, stack, answers):
+    """Then nobody can say what the client has missed, and it is told to fetch its state."""
+    runtime.answer_hello = False
+    drop(runtime, [1, 2])
+    bridge = stack.bridge(runtime, **CALM)
+    client = stack.connect()
+    drop(runtime, [3])
+    if answers == "late":
+        wait_until(lambda: runtime.seq == 3)
+        runtime.send("HELLO", headers={"protocol": 1, "runtime": "late", "publisher": runtime.publisher, "seq": 3})
+        bridge.wait_log("RUNTIME_HELLO")
+    emit(runtime, [4, 5])
+    resync = client.recv_type("resync")
+    assert expect(client, [4, 5]) == resync["data"]["resume"]["offset"] + 2
+    assert [line["first"] for line in bridge.logs("EVENTS_UNSURE")] == [4]
+    assert counts(bridge) == (1, 0, 0)
 
 
 # restarts

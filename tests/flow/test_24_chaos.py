@@ -255,7 +255,8 @@ def quiet(world):
         wait_until(lambda: not any(map(has_open, world.clients)), 20, poll=0.5)
     except AssertionError:
         client = next(filter(has_open, world.clients))
-        raise Violation(client, len(client.entries), f"the runs {has_open(client)} have not ended") from None
+        runs = has_open(client)
+        raise Violation(client, len(client.entries), f"the runs {runs} have not ended", runs[0]) from None
 
 
 def check_bridges(world):
@@ -281,14 +282,15 @@ def check_empty(world):
 
 def links_log(world):
     """What the bridges have said of links and publishers, by wall clock."""
-    ids = ("LISTENING", "LINK_UP", "LINK_DOWN", "RUNTIME_HELLO", "PUBLISHER_NEW", "EVENT_GAP", "GAP_CLOSED", "EVENTS_LOST")
+    ids = ("LISTENING", "LINK_UP", "LINK_DOWN", "RUNTIME_HELLO", "PUBLISHER_NEW", "EVENT_GAP", "GAP_CLOSED", "EVENTS_LOST",
+           "EVENTS_UNSURE", "EVENT_DROPPED", "RUN_LOST")
     return [str(line) for bridge in world.bridges for line in bridge.lines if line.get("id") in ids]
 
 
 def report(world, faults, wrong):
     """All that is needed to understand what went wrong."""
-    log = story(wrong) if isinstance(wrong, Violation) else ""
-    return "\n".join([repr(wrong), f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", *faults.log, *links_log(world), log])
+    log = story(wrong, world.runtime.journal()) if isinstance(wrong, Violation) else []
+    return "\n".join([repr(wrong), f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", *faults.log, *links_log(world), *log])
 
 
 def test_chaos(stack, tmp_path):

@@ -27,12 +27,13 @@ NEVER = float("inf")
 
 
 class Violation(AssertionError):
-    """A promise that was not kept to `client`, at `index` of its log."""
+    """A promise that was not kept to `client`, at `index` of its log; about `run` when it is one run's."""
 
-    def __init__(self, client, index, text):
+    def __init__(self, client, index, text, run=None):
         super().__init__(f"{client.user}: {text}")
         self.client = client
         self.index = index
+        self.run = run
 
 
 def names_of(frame):
@@ -199,8 +200,13 @@ class Oracle:
         return run in ended or any(telling.at >= self.starts[run] for telling in reading.tellings)
 
 
-def story(violation, around=25):
-    """The client's log where it went wrong, for messages."""
+def story(violation, journal, around=25):
+    """The client's log where it went wrong, for messages; all of the run, and how it was emitted, when it is about one."""
+    def lines(numbers):
+        return [f"{number:6} {entries[number].at:.3f} {entries[number].frame}" for number in numbers]
     entries = violation.client.entries
-    first, last = max(0, violation.index - around), min(len(entries), violation.index + around)
-    return "\n".join(f"{number:6} {entries[number].at:.3f} {entries[number].frame}" for number in range(first, last))
+    if not violation.run:
+        return lines(range(max(0, violation.index - around), min(len(entries), violation.index + around)))
+    told = [number for number, entry in enumerate(entries) if entry.frame["type"] in ("connection_established", "resync")
+            or entry.frame.get("run_id") == violation.run]
+    return lines(told) + [str(one) for one in journal if one.event.get("run_id") == violation.run]

@@ -66,6 +66,13 @@ static void on_lost (void *self, struct slice publisher, uint64_t count, const c
     buf_printf (&happened, "lost %llu ", (unsigned long long) count);
 }
 
+static void on_unsure (void *self, struct slice publisher, uint64_t first)
+{
+    (void) self;
+    assert_true (publisher.n > 0);
+    buf_printf (&happened, "unsure %llu ", (unsigned long long) first);
+}
+
 static void on_settled (void *self)
 {
     (void) self;
@@ -89,8 +96,12 @@ static int set_up (void **state)
     n_settled = 0;
     lane_up[0] = lane_up[1] = takes_questions = true;
     publishers_init (&all, config, &wheel, &runtime);
-    all.port = (struct publisher_port){
-        .self = &all, .deliver = on_deliver, .ask = on_ask, .lost = on_lost, .settled = on_settled};
+    all.port = (struct publisher_port){.self = &all,
+                                       .deliver = on_deliver,
+                                       .ask = on_ask,
+                                       .lost = on_lost,
+                                       .unsure = on_unsure,
+                                       .settled = on_settled};
     return 0;
 }
 
@@ -384,7 +395,8 @@ static void test_lost_in_part (void **state)
     expect_flowing (6);
 }
 
-/* Nobody answers: all that is missing now is lost at once, however many gaps. */
+/* Nobody answers: all that is missing now is lost, however many gaps. It is told twice, where the first hole and the
+ * last are: between them may be the beginning of a run whose end is lost. */
 static void test_no_answer (void **state)
 {
     (void) state;
@@ -394,7 +406,7 @@ static void test_no_answer (void **state)
     take_all (8, 9);
     assert_int_equal (only ()->timer.due, now + 2000 * MS_NS);
     time_out ("p");
-    expect ("?1-2 lost 5 3 5 8 9 ");
+    expect ("?1-2 lost 3 3 5 lost 2 8 9 ");
     expect_flowing (10);
     expect_counts (1, 0);
     take (10);
@@ -402,6 +414,18 @@ static void test_no_answer (void **state)
 }
 
 /* Every answer that brings something gives more time, up to five times as much. */
+/* The last hole is behind everything that was held back. */
+static void test_no_answer_for_the_end (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (2, 3);
+    publishers_claim (&all, 0, 6);
+    time_out ("p");
+    expect ("?1-1 lost 1 2 3 lost 3 ");
+    expect_flowing (7);
+}
+
 static void test_deadline (void **state)
 {
     (void) state;
@@ -637,6 +661,66 @@ static void test_hello_does_not_come (void **state)
     time_out ("p");
     expect ("7 ");
     expect_flowing (8);
+}
+
+/* Clients were let in before the runtime answered: they may have missed what it sent up to there. */
+static void test_late_hello (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    all.let_in = true;
+    hello_at (0, "p", 5);
+    expect ("unsure 6 ");
+    take (6);
+    expect ("6 ");
+}
+
+/* It has told nothing yet, or begun after they were let in: they have missed nothing. */
+static void test_late_hello_of_a_beginner (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    all.let_in = true;
+    hello_at (0, "p", 0);
+    hello_at (0, "q", 7); /* a restart: it began with 1 */
+    expect ("");
+}
+
+/* Its events are there first; said once. */
+static void test_late_hello_behind_events (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    all.peers[0].hello_at -= 500 * MS_NS;
+    all.let_in = true;
+    take_all (6, 7);
+    expect ("unsure 6 6 7 ");
+    hello_at (0, "p", 7);
+    expect_flowing (8);
+    expect ("");
+}
+
+static void test_no_hello_with_clients (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    all.let_in = true;
+    take (7);
+    time_out ("p");
+    expect ("unsure 7 7 ");
+}
+
+/* Nobody was there yet, or everything from the first one on has been heard. */
+static void test_sure (void **state)
+{
+    (void) state;
+    publishers_lane_up (&all, 0);
+    hello_at (0, "p", 5);
+    all.let_in = true;
+    take (6);
+    expect ("6 ");
+    assert_int_equal (take_of ("q", 1), PUBLISHER_TAKEN);
+    expect ("1@q ");
 }
 
 /* Where the events of a first runtime begin is known when it has answered, or does not in time; a later one begins with
@@ -1090,6 +1174,7 @@ int main (void)
         TEST (test_lost_after_events),
         TEST (test_lost_in_part),
         TEST (test_no_answer),
+        TEST (test_no_answer_for_the_end),
         TEST (test_deadline),
         TEST (test_too_large),
         TEST (test_a_number_from_nowhere),
@@ -1108,6 +1193,11 @@ int main (void)
         TEST (test_events_around_hello),
         TEST (test_events_behind_hello),
         TEST (test_hello_does_not_come),
+        TEST (test_late_hello),
+        TEST (test_late_hello_of_a_beginner),
+        TEST (test_late_hello_behind_events),
+        TEST (test_no_hello_with_clients),
+        TEST (test_sure),
         TEST (test_settled),
         TEST (test_settled_without_answer),
         TEST (test_hello_without_publisher),

@@ -842,6 +842,31 @@ static void test_resync (void **state)
     expect_established (waiting, 1, false, "\"unknown_epoch\"");
 }
 
+/* Who is still being told what was there before the loss learns of it behind that, and once for several. */
+static void test_resync_in_turn (void **state)
+{
+    (void) state;
+    fx.config->queue_messages = 2;
+    emit_events (1, 4);
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
+    session_accepted (conn);
+    expect_established (conn, 0, true, NULL);
+    for (int i = 0; i < 2; i++) {
+        fx.hub.registry.losses++;
+        session_resync_all (&fx.hub);
+        emit_events (5 + (uint64_t) i, 5 + (uint64_t) i);
+    }
+    session_catch_up (conn);
+    for (uint64_t n = 1; n <= 5; n++)
+        expect_flushed (conn, event_frame (n));
+    expect_flushed (conn, form ("{\"type\":\"resync\",\"data\":{\"resume\":{\"epoch\":\"%s\",\"offset\":5},"
+                                "\"reason\":\"events_lost\"},\"timestamp\":0}",
+                                user_epoch (conn->user)));
+    expect_flushed (conn, event_frame (6));
+    expect_no_frame (conn);
+    assert_false (conn->behind);
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
@@ -886,6 +911,7 @@ int main (void)
         HUB_TEST (test_welcome_into_a_run),
         HUB_TEST (test_no_snapshot_after_recovery),
         HUB_TEST (test_resync),
+        HUB_TEST (test_resync_in_turn),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }
