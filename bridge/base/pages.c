@@ -4,10 +4,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define REGION_BYTES ((size_t) 2 << 20)
 #define BLOCKS       (REGION_BYTES / PAGES_BLOCK - 1) /* the first one is the region's own */
 #define PIECE_BYTES  ((size_t) 64 << 10)
+#define GROWTH_MAX   ((size_t) 1 << 20) /* of the heap at once; more was one large thing, which may never be touched */
 
 /* A block that was given out before. */
 struct spare {
@@ -100,4 +102,15 @@ void pages_put (void *block)
     list_remove (&region->link);
     munmap (region, REGION_BYTES);
     n_regions--;
+}
+
+/* The end of the heap is a variable of the C library's; to ask for it is no system call. */
+void pages_warm_heap (void)
+{
+    static char *warm;
+    char *end = sbrk (0);
+    size_t n = warm && end > warm ? (size_t) (end - warm) : 0;
+    if (n && n <= GROWTH_MAX)
+        (void) madvise (warm, n, MADV_POPULATE_WRITE);
+    warm = end;
 }

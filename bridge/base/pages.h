@@ -17,6 +17,10 @@ NODISCARD void *pages_get (void);
 /* Give a block back. NULL is nothing. */
 void pages_put (void *block);
 
+/* The same for the C library's heap, for who is about to allocate many small things: when it has grown since the last
+ * call, ask for the memory of what it has grown by (128 KiB as a rule) before the page faults do. */
+void pages_warm_heap (void);
+
 /* Regions that are held at the moment. */
 size_t pages_regions (void);
 

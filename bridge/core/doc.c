@@ -1,7 +1,9 @@
 #include "core/doc.h"
 #include "core/mp_json.h"
 
-#include <inttypes.h>
+#include <math.h>
+
+#define MICROS_EXACT 4294967296.0 /* below, microseconds fit in a double with more than a bit to spare */
 
 void doc_init (struct doc *self, struct buf *out, enum form form)
 {
@@ -70,8 +72,21 @@ void doc_uint (struct doc *self, uint64_t value)
     if (self->msgpack)
         mp_put_uint (&self->packer, value);
     else
-        buf_printf (self->out, "%" PRIu64, value);
+        json_write_digits (self->out, value, 1);
     self->comma = true;
+}
+
+/* Times since 1970 need none of what the C library does for a double. */
+static void write_six_digits (struct buf *out, double value)
+{
+    if (!(value >= 0 && value < MICROS_EXACT)) {
+        buf_printf (out, "%.6f", value);
+        return;
+    }
+    uint64_t micros = (uint64_t) llrint (value * 1e6);
+    json_write_digits (out, micros / 1000000, 1);
+    buf_putc (out, '.');
+    json_write_digits (out, micros % 1000000, 6);
 }
 
 void doc_double (struct doc *self, double value)
@@ -79,7 +94,7 @@ void doc_double (struct doc *self, double value)
     if (self->msgpack)
         mp_put_double (&self->packer, value);
     else
-        buf_printf (self->out, "%.6f", value);
+        write_six_digits (self->out, value);
     self->comma = true;
 }
 

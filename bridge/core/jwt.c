@@ -52,12 +52,8 @@ static bool good_typ (const json_t *typ)
 }
 
 /* `jku`, `jwk`, `x5u` and `x5c` are never looked at: a token does not choose its own key. */
-static bool read_header (struct jws *self, struct slice part)
+static bool judge_header (struct jws *self)
 {
-    size_t n;
-    char *text = base64url_decode (part, &n);
-    self->header = text ? parse_object (slice_of (text, n)) : NULL;
-    free (text);
     const json_t *alg = json_object_get (self->header, "alg");
     const json_t *kid = json_object_get (self->header, "kid");
     if (!json_is_string (alg) || (kid && !json_is_string (kid)) || !good_typ (json_object_get (self->header, "typ")))
@@ -67,6 +63,33 @@ static bool read_header (struct jws *self, struct slice part)
         return false;
     self->alg = jwt_alg_of (slice_str (json_string_value (alg)));
     self->kid = json_string_value (kid);
+    return true;
+}
+
+/* Tokens of one issuer begin with the same bytes, so the last good header is kept as it was read. */
+static bool read_header (struct jws *self, struct slice part)
+{
+    static struct {
+        char text[256];
+        size_t n;
+        json_t *header;
+    } last;
+    size_t n;
+    if (last.n && slice_eq (part, slice_of (last.text, last.n))) {
+        self->header = json_incref (last.header);
+        return judge_header (self);
+    }
+    char *text = base64url_decode (part, &n);
+    self->header = text ? parse_object (slice_of (text, n)) : NULL;
+    free (text);
+    if (!judge_header (self))
+        return false;
+    if (part.n <= sizeof last.text) {
+        json_decref (last.header);
+        last.header = json_incref (self->header);
+        last.n = part.n;
+        slice_copy (last.text, part);
+    }
     return true;
 }
 

@@ -143,8 +143,7 @@ static void write_base64 (struct buf *out, struct slice bytes)
     buf_putc (out, '"');
 }
 
-/* Decimal digits; at least `width` of them. */
-static void write_digits (struct buf *out, uint64_t value, size_t width)
+void json_write_digits (struct buf *out, uint64_t value, size_t width)
 {
     static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
                                 "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
@@ -165,7 +164,7 @@ static void write_digits (struct buf *out, uint64_t value, size_t width)
 static void write_int (struct buf *out, int64_t value)
 {
     buf_putc (out, '-');
-    write_digits (out, -(uint64_t) value, 1);
+    json_write_digits (out, -(uint64_t) value, 1);
 }
 
 /* Magnitudes with six fraction digits at most, such as times and durations, without the C library's detours.
@@ -185,9 +184,9 @@ static bool write_micros (struct buf *out, double magnitude)
         fraction /= 10;
         width--;
     }
-    write_digits (out, whole, 1);
+    json_write_digits (out, whole, 1);
     buf_putc (out, '.');
-    write_digits (out, fraction, width);
+    json_write_digits (out, fraction, width);
     return true;
 }
 
@@ -216,7 +215,7 @@ static void write_double (struct buf *out, double value)
     if (signbit (value))
         buf_putc (out, '-');
     if (magnitude < 1e15 && magnitude == trunc (magnitude)) {
-        write_digits (out, (uint64_t) magnitude, 1);
+        json_write_digits (out, (uint64_t) magnitude, 1);
         buf_puts (out, ".0");
     } else if (!write_micros (out, magnitude)) {
         write_scientific (out, magnitude);
@@ -259,7 +258,7 @@ static void write_fraction (struct buf *out, uint32_t nanoseconds)
         width -= 3;
     }
     buf_putc (out, '.');
-    write_digits (out, nanoseconds, width);
+    json_write_digits (out, nanoseconds, width);
 }
 
 static void write_timestamp (struct buf *out, struct moment moment)
@@ -293,7 +292,7 @@ static void write_scalar (struct buf *out, const struct mp_token *token)
         buf_puts (out, token->b ? "true" : "false");
         break;
     case MP_UINT:
-        write_digits (out, token->u, 1);
+        json_write_digits (out, token->u, 1);
         break;
     case MP_INT:
         write_int (out, token->i);
@@ -517,7 +516,7 @@ static void write_event (struct writer *self, uint64_t offset)
         first &= !write_event_pair (self, first);
     if (offset) {
         buf_puts (out, first ? "\"_offset\":" : ",\"_offset\":");
-        write_digits (out, offset, 1);
+        json_write_digits (out, offset, 1);
     }
     buf_putc (out, '}');
 }

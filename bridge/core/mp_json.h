@@ -37,4 +37,7 @@ void mp_write_own (struct buf *out, struct slice event, uint64_t offset);
 /* Append a JSON string with quotes; what is not UTF-8 becomes U+FFFD. */
 void json_write_string (struct buf *out, struct slice text);
 
+/* Append decimal digits; at least `width` (20 at most) of them. */
+void json_write_digits (struct buf *out, uint64_t value, size_t width);
+
 #endif

@@ -1,5 +1,6 @@
 #include "edge/http.h"
 #include "base/metrics.h"
+#include "base/pages.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -372,9 +373,10 @@ static void on_connection (uv_poll_t *poll, UNUSED int status, UNUSED int events
         struct sockaddr_storage peer = {0};
         socklen_t n = sizeof peer;
         int fd = accept4 (self->fd, (struct sockaddr *) &peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0)
+        if (fd >= 0) {
+            pages_warm_heap ();
             add_conn (self, fd, &peer);
-        else if (errno == EAGAIN)
+        } else if (errno == EAGAIN)
             return;
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             pause_accept (self);
@@ -411,7 +413,9 @@ static int open_listener (const char *address, struct buf *error)
     int fd = socket (found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* what is accepted inherits it */
+        /* What is accepted inherits both: the answer and the first frame go out in one segment, when ws.c says so. */
+        setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        setsockopt (fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
         setsockopt (fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof defer);
         if (found->ai_family == AF_INET6)
             setsockopt (fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);

@@ -298,29 +298,27 @@ void ws_destroy (struct ws **self_p)
     free (self);
 }
 
+/* As short as it may be: libwebsockets reads it byte by byte. */
 static void write_request (const struct conn *conn, struct slice key, struct buf *out)
 {
-    buf_printf (out,
-                "GET / HTTP/1.1\r\nHost: bridge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %.*s\r\n",
-                (int) key.n, key.p);
-    if (conn->subprotocol != SUBPROTOCOL_NONE)
-        buf_printf (out, "Sec-WebSocket-Protocol: %s\r\n", subprotocol_token (conn->subprotocol));
-    buf_puts (out, "\r\n");
+    buf_puts (out, "GET / HTTP/1.1\r\nHost:b\r\nUpgrade:websocket\r\nConnection:upgrade\r\n"
+                   "Sec-WebSocket-Version:13\r\nSec-WebSocket-Key:");
+    buf_put (out, key.p, key.n);
+    if (conn->subprotocol != SUBPROTOCOL_NONE) {
+        buf_puts (out, "\r\nSec-WebSocket-Protocol:");
+        buf_puts (out, subprotocol_token (conn->subprotocol));
+    }
+    buf_puts (out, "\r\n\r\n");
 }
 
-static void set_cork (int fd, int on)
-{
-    setsockopt (fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
-}
-
-/* The 101 and what is to be said first go out in one segment. */
+/* The 101 and what is to be said first go out in one segment: the socket was accepted with TCP_CORK. */
 static void greet (struct ws *self, struct conn *conn, int fd)
 {
+    int off = 0;
     list_remove (&conn->work_link);
     flush (self, conn);
     if (conn->wire)
-        set_cork (fd, 0);
+        setsockopt (fd, IPPROTO_TCP, TCP_CORK, &off, sizeof off);
 }
 
 void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, struct slice rest)
@@ -333,7 +331,6 @@ void ws_adopt (struct ws *self, struct conn *conn, int fd, struct slice key, str
         close (fd);
         conn_gone (conn, CLOSE_INTERNAL);
     } else {
-        set_cork (fd, 1);
         self->adopting = conn; /* libwebsockets reads the request and answers it within this call */
         lws_adopt_socket_vhost_readbuf (self->vhost, fd, (char *) text.p, text.n);
         self->adopting = NULL;
