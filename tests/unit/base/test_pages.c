@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define PER_REGION 511
@@ -80,13 +82,32 @@ static void test_nothing (void **state)
     assert_int_equal (pages_regions (), 0);
 }
 
+/* What the heap has grown by is in memory before it is touched, unless it was much at once. */
+static void test_warm_heap (void **state)
+{
+    (void) state;
+    static const size_t growths[] = {(size_t) 128 << 10, (size_t) 2 << 20};
+    for (size_t i = 0; i < 2; i++) {
+        unsigned char there[512];
+        pages_warm_heap ();
+        char *from = sbrk ((intptr_t) growths[i]);
+        pages_warm_heap ();
+        char *first = (char *) (((uintptr_t) from + PAGES_BLOCK - 1) & ~(uintptr_t) (PAGES_BLOCK - 1));
+        size_t pages = growths[i] / PAGES_BLOCK - 1, resident = 0;
+        assert_int_equal (mincore (first, pages * PAGES_BLOCK, there), 0);
+        for (size_t page = 0; page < pages; page++)
+            resident += there[page] & 1;
+        if (i == 0 && resident == 0)
+            skip (); /* a kernel before 5.14 */
+        assert_int_equal (resident, i == 0 ? pages : 0);
+    }
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_apart),
-        cmocka_unit_test (test_used_again),
-        cmocka_unit_test (test_given_back),
-        cmocka_unit_test (test_nothing),
+        cmocka_unit_test (test_apart),   cmocka_unit_test (test_used_again), cmocka_unit_test (test_given_back),
+        cmocka_unit_test (test_nothing), cmocka_unit_test (test_warm_heap),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -270,6 +270,30 @@ static char *kid_token (const char *secret, const char *kid)
     return token;
 }
 
+/* The last good header is kept; what only looks like it, or was refused, is not taken for it. */
+static void test_same_header_again (void **state)
+{
+    (void) state;
+    static const char secret[] = "1-3456789abcdef0123456789abcdef__";
+    char *jwk = jwk_oct (slice_str (secret), ",\"kid\":\"x\"");
+    char *jwks = text ("{\"keys\":[%s]}", jwk);
+    struct keys *keys = parse (jwks);
+    char longer[300] = {0};
+    memset (longer, 'k', sizeof longer - 1);
+    for (int i = 0; i < 2; i++) {
+        expect (keys, kid_token (secret, "x"), ERROR_NONE, "");
+        expect (keys, kid_token (secret, "x"), ERROR_NONE, "");
+        expect (keys, kid_token ("wrong", "x"), ERROR_VALIDATION_FAILED, "signature");
+        expect (keys, kid_token (secret, "xx"), ERROR_VALIDATION_FAILED, "key");
+        expect (keys, kid_token (secret, longer), ERROR_VALIDATION_FAILED, "key");
+        expect (keys, kid_token (secret, "x\",\"crit\":\"x"), ERROR_JWT_FORMAT_INVALID, "format");
+        expect (keys, kid_token (secret, "x\",\"crit\":\"x"), ERROR_JWT_FORMAT_INVALID, "format");
+    }
+    keys_destroy (&keys);
+    free (jwks);
+    free (jwk);
+}
+
 /* Two keys share a kid, one has another and one has none. */
 static void test_kid_selects (void **state)
 {
@@ -670,6 +694,7 @@ int main (void)
         cmocka_unit_test (test_headers),
         cmocka_unit_test (test_embedded_key),
         cmocka_unit_test (test_kid_tricks),
+        cmocka_unit_test (test_same_header_again),
         cmocka_unit_test (test_kid_selects),
         cmocka_unit_test (test_kid_of_other_type),
         cmocka_unit_test (test_times),
