@@ -1,5 +1,5 @@
-"""RFC 6455, clause by clause, through the whole bridge: framing, fragments, control frames, reserved bits and opcodes. What is
-sent is made by hand and what comes back is compared to the byte. Cases that begin with Autobahn's numbers are like its cases."""
+"""RFC 6455, clause by clause, through the whole bridge: framing, fragments, control frames, reserved bits and opcodes. What
+is sent is made by hand and what comes back is compared to the byte. Cases with Autobahn's numbers are like its cases."""
 import itertools
 
 import pytest
@@ -9,6 +9,7 @@ from harness.raw import BINARY, CONTINUATION, PING, PONG, TEXT, encode_frame
 # Lengths at which the header changes, and their neighbours.
 EDGES = [0, 1, 124, 125, 126, 127, 128, 255, 256, 257, 4096, 65535, 65536, 65537]
 KINDS = {"text": TEXT, "binary": BINARY}
+KIND_OF = {opcode: kind for kind, opcode in KINDS.items()}
 
 
 def body_of(opcode, size):
@@ -44,7 +45,8 @@ def framing():
         steps = [back(opcode, body) for body in bodies]
         messages = [(opcode, body) for body in bodies]
         yield f"1-{kind}-seven-in-a-segment", Case([frames, *steps], messages)
-        yield f"1-{kind}-seven-cut-anywhere", Case([frames[:3], frames[3:137], frames[137:1300], frames[1300:], *steps], messages)
+        cuts = [frames[:3], frames[3:137], frames[137:1300], frames[1300:]]
+        yield f"1-{kind}-seven-cut-anywhere", Case([*cuts, *steps], messages)
         yield f"1-{kind}-mask-of-zeros", echoed(opcode, b"as it is", [with_length(2, 8, b"as it is", opcode)])
 
 
@@ -72,15 +74,18 @@ def pings():
     for number, size in enumerate((0, 1, 2, 64, 124, 125), 1):
         payload = body_of(BINARY, size)
         yield f"2.{number}-ping-{size}", Case([encode_frame(PING, payload), back(PONG, payload)])
-    yield "2.4-ping-binary", Case([encode_frame(PING, b"\0\xff\xfe\xfd\xfc\xfb\0\xff"), back(PONG, b"\0\xff\xfe\xfd\xfc\xfb\0\xff")])
+    payload = b"\0\xff\xfe\xfd\xfc\xfb\0\xff"
+    yield "2.4-ping-binary", Case([encode_frame(PING, payload), back(PONG, payload)])
     yield "2.6-ping-byte-by-byte", Case([*one_by_one(encode_frame(PING, b"\xfe" * 125)), back(PONG, b"\xfe" * 125)])
     for size, form in ((126, 4), (65536, 10)):
         yield f"2.5-ping-{size}", Case([with_length(form, size, b"x" * 8, PING)], end=None)
     yield "2.5-ping-5-in-4-bytes", Case([with_length(4, 5, b"x" * 5, PING)], end=None)
     yield "2.10-ten-pings", Case(list(itertools.chain.from_iterable(
         (encode_frame(PING, b"ping %d" % n), back(PONG, b"ping %d" % n)) for n in range(10))))
-    for name, payload in (("empty", b""), ("text", b"unsolicited"), ("binary", b"\xff\xc3\x80\xed\xa0\x80"), ("long", b"\xe2" * 125)):
-        yield f"2.7-unasked-pong-{name}", Case([encode_frame(PONG, payload), *echoed(TEXT, b"after it").steps], [(TEXT, b"after it")])
+    payloads = {"empty": b"", "text": b"unsolicited", "binary": b"\xff\xc3\x80\xed\xa0\x80", "long": b"\xe2" * 125}
+    for name, payload in payloads.items():
+        after = echoed(TEXT, b"after it")
+        yield f"2.7-unasked-pong-{name}", Case([encode_frame(PONG, payload), *after.steps], after.messages)
         yield f"2.9-pong-{name}-then-ping", Case([encode_frame(PONG, payload), encode_frame(PING, b"!"), back(PONG, b"!")])
         first = echoed(TEXT, b"before it").steps
         yield f"2.7-unasked-pong-{name}-after-text", Case([*first, encode_frame(PONG, payload), *first],
@@ -94,7 +99,8 @@ def reserved():
             yield f"3-rsv-{rsv}-{name}", Case([encode_frame(opcode, b"", rsv=rsv)], end=1002)
         good = echoed(TEXT, b"good").steps
         yield f"3-rsv-{rsv}-after-text", Case([*good, encode_frame(TEXT, b"x", rsv=rsv)], [(TEXT, b"good")], 1002)
-        yield f"3-rsv-{rsv}-byte-by-byte", Case([*good, *one_by_one(encode_frame(TEXT, b"x", rsv=rsv))], [(TEXT, b"good")], 1002)
+        slowly = one_by_one(encode_frame(TEXT, b"x", rsv=rsv))
+        yield f"3-rsv-{rsv}-byte-by-byte", Case([*good, *slowly], [(TEXT, b"good")], 1002)
     for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
         for size in (0, 1, 125):
             yield f"4-opcode-{opcode}-{size}", Case([encode_frame(opcode, b"x" * size)], end=1002)
@@ -114,7 +120,7 @@ def fragmented():
     """Fragments, in every splitting, with control frames in between."""
     body = "aé€".encode()
     for opcode, parts in itertools.product((TEXT, BINARY), splits(body)):
-        name = f"5-{OPCODE_NAMES[opcode]}-" + "-".join(str(len(part)) for part in parts)
+        name = f"5-{KIND_OF[opcode]}-" + "-".join(str(len(part)) for part in parts)
         frames = fragments(opcode, parts)
         yield name, echoed(opcode, body, frames)
         mixed = [[frame, encode_frame(PING, b"p%d" % n), back(PONG, b"p%d" % n), encode_frame(PONG, b"\xff")]
@@ -129,16 +135,14 @@ def fragmented():
         yield f"10-text-{len(whole)}-in-{size}s", echoed(TEXT, whole, [b"".join(fragments(TEXT, parts))])
 
 
-OPCODE_NAMES = {TEXT: "text", BINARY: "binary"}
-
-
 def misfragmented():
     """Fragments out of place."""
     more, last = encode_frame(CONTINUATION, b"more", fin=False), encode_frame(CONTINUATION, b"last")
     start, good = encode_frame(TEXT, b"start", fin=False), echoed(TEXT, b"good").steps
     for name, opcode in {"ping": PING, "pong": PONG, "close": 8}.items():
-        yield f"5.1-fragmented-{name}", Case([encode_frame(opcode, b"x", fin=False), encode_frame(CONTINUATION, b"y")], end=1002)
-        yield f"5.1-fragmented-{name}-inside", Case([start, encode_frame(opcode, b"x", fin=False)], end=1002)
+        half = encode_frame(opcode, b"x", fin=False)
+        yield f"5.1-fragmented-{name}", Case([half, encode_frame(CONTINUATION, b"y")], end=1002)
+        yield f"5.1-fragmented-{name}-inside", Case([start, half], end=1002)
     for name, frame in {"last": last, "more": more}.items():
         yield f"5.9-{name}-without-start", Case([frame], end=1002)
         yield f"5.12-{name}-after-text", Case([*good, frame], [(TEXT, b"good")], 1002)

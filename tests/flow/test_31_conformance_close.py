@@ -28,9 +28,11 @@ def proper():
         said = close_payload(1000, b"r" * size)
         yield f"7.3-reason-of-{size}", closing(said, said), 1000, "r" * size
     good = echoed(TEXT, b"before")
-    yield "7.1-after-a-message", closing(close_payload(1000), close_payload(1000), *good.steps, messages=good.messages), 1000, ""
+    said = close_payload(1000)
+    yield "7.1-after-a-message", closing(said, said, *good.steps, messages=good.messages), 1000, ""
     said = close_payload(1001)
-    yield "7.1-byte-by-byte", Case([bytes([one]) for one in encode_frame(CLOSE, said)] + [back(CLOSE, said)], [], None, FAREWELL), 1001, ""
+    slowly = [bytes([one]) for one in encode_frame(CLOSE, said)]
+    yield "7.1-byte-by-byte", Case([*slowly, back(CLOSE, said)], [], None, FAREWELL), 1001, ""
     yield "unmasked", Case([encode_frame(CLOSE, said, masked=False), back(CLOSE, said)], [], None, FAREWELL), 1001, ""
     yield "inside-fragments", closing(said, said, fragments(BINARY, [b"begun", b"never sent"])[0]), 1001, ""
 
@@ -38,9 +40,10 @@ def proper():
 def followed():
     """Nothing that comes behind a close frame is taken or answered."""
     said = close_payload(1000)
-    for name, frame in {"text": encode_frame(TEXT, b"late"), "ping": encode_frame(PING, b"late"), "pong": encode_frame(PONG, b"late"),
-                        "fragment": encode_frame(TEXT, b"late", fin=False),
-                        "close": encode_frame(CLOSE, close_payload(1001))}.items():
+    late = {name: encode_frame(opcode, b"late") for name, opcode in {"text": TEXT, "ping": PING, "pong": PONG}.items()}
+    late["fragment"] = encode_frame(TEXT, b"late", fin=False)
+    late["close"] = encode_frame(CLOSE, close_payload(1001))
+    for name, frame in late.items():
         yield f"7.1-then-{name}", Case([encode_frame(CLOSE, said) + frame, back(CLOSE, said)], [], None, FAREWELL), 1000, ""
     yield "7.1-then-garbage", Case([encode_frame(CLOSE, said) + b"\xff" * 100], [], None, FAREWELL), 1000, ""
 

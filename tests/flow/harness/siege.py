@@ -1,5 +1,5 @@
-"""What must hold while the bridge is attacked and after it: a client that has done nothing gets all of its events, in order, and
-what the attack has taken is given back."""
+"""What must hold while the bridge is attacked and after it: a client that has done nothing gets all of its events, in order,
+and what the attack has taken is given back."""
 import contextlib
 import os
 import threading
@@ -52,7 +52,8 @@ class Witness:
         self._stopped.set()
         self._emitter.join(scaled(10))
         self._taker.join(scaled(60))
-        assert self.count and self.seen == list(range(self.count)), (self.count, len(self.seen), self.seen[-5:], self._client.closed)
+        whole = self.count and self.seen == list(range(self.count))
+        assert whole, (self.count, len(self.seen), self.seen[-5:], self._client.closed)
         self._client.close()
 
 
