@@ -37,3 +37,32 @@ bool utf8_valid (struct slice s)
     }
     return true;
 }
+
+static bool begins (struct utf8_progress *self, uint8_t first)
+{
+    if (first < 0x80)
+        return true;
+    self->missing = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
+    self->low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;  /* below: too long a form */
+    self->high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF; /* above: surrogates; over U+10FFFF */
+    return first >= 0xC2 && first <= 0xF4;
+}
+
+static bool continues (struct utf8_progress *self, uint8_t byte)
+{
+    bool allowed = byte >= self->low && byte <= self->high;
+    self->missing--;
+    self->low = 0x80;
+    self->high = 0xBF;
+    return allowed;
+}
+
+bool utf8_goes_on (struct utf8_progress *self, struct slice piece)
+{
+    bool good = true;
+    for (size_t i = 0; good && i < piece.n; i++) {
+        uint8_t byte = (uint8_t) piece.p[i];
+        good = self->missing ? continues (self, byte) : begins (self, byte);
+    }
+    return good;
+}

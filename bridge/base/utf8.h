@@ -11,4 +11,19 @@ size_t utf8_next (struct slice s, uint32_t *cp);
 
 bool utf8_valid (struct slice s);
 
+/* How far a text has come that arrives in pieces, which may end inside a character. All 0 at its beginning. */
+struct utf8_progress {
+    uint8_t missing;   /* bytes of the character that has begun */
+    uint8_t low, high; /* what the next of them may be */
+};
+
+/* Is the text well-formed as far as this piece? */
+bool utf8_goes_on (struct utf8_progress *self, struct slice piece);
+
+/* May it end here? */
+static inline bool utf8_may_end (const struct utf8_progress *self)
+{
+    return self->missing == 0;
+}
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/bucket.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "base/wheel.h"
 #include "core/errors.h"
 #include "core/ident.h"
@@ -72,6 +73,7 @@ struct conn {
     struct bucket bucket;
     struct list early; /* struct early_frame */
     uint32_t early_n;
+    struct utf8_progress text;
     bool reading;        /* false: the edge reads no more until it is true again */
     struct buf *partial; /* a message that is still arriving; lent from first to last fragment */
 

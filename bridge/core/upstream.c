@@ -1,7 +1,7 @@
 /* Up: a client's frame on its way to the runtime.
  *
  *   edge/ws.c        on_receive
- *   core/upstream.c    upstream_chunk      collects fragments, max-message-bytes
+ *   core/upstream.c    upstream_chunk      collects fragments, max-message-bytes, UTF-8
  *                        take              keeps what comes before the connection is ready
  *                          handle          rate limit; what kind of message is it?
  *                            answer        ping, heartbeat, refresh_token: the bridge itself
@@ -204,6 +204,14 @@ static bool append_partial (struct conn *conn, struct slice bytes)
     return !conn->partial->failed;
 }
 
+/* libwebsockets would judge the payload of pongs too, and miss a text that ends inside a character. */
+static bool is_text (struct conn *conn, struct slice bytes, bool final)
+{
+    if (!utf8_goes_on (&conn->text, bytes))
+        return false;
+    return !final || utf8_may_end (&conn->text);
+}
+
 void upstream_chunk (struct conn *conn, enum ws_opcode opcode, struct slice bytes, bool final)
 {
     conn->last_rx = clock_now ();
@@ -212,6 +220,10 @@ void upstream_chunk (struct conn *conn, enum ws_opcode opcode, struct slice byte
     size_t so_far = conn->partial ? conn->partial->n : 0;
     if (so_far + bytes.n > (size_t) conn->hub->config->max_message_bytes) {
         conn_close (conn, CLOSE_TOO_BIG);
+        return;
+    }
+    if (opcode == WS_TEXT && !is_text (conn, bytes, final)) {
+        conn_close (conn, CLOSE_INVALID_TEXT);
         return;
     }
     if (final && !conn->partial) {

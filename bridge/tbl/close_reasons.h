@@ -6,6 +6,7 @@
 CLOSE_REASON (PEER_CLOSED,    "peer_closed",        0, NEVER, "")
 CLOSE_REASON (PEER_LOST,      "peer_lost",          0, NEVER, "")
 CLOSE_REASON (PROTOCOL_ERROR, "protocol_error",  1002, NEVER, "")
+CLOSE_REASON (INVALID_TEXT,   "invalid_text",    1007, AFTER, "Not UTF-8")
 CLOSE_REASON (AUTH_FAILED,    "auth_failed",     1008, AFTER, "Authentication failed")
 CLOSE_REASON (TOKEN_EXPIRED,  "token_expired",   1008, AFTER, "Token expired")
 CLOSE_REASON (RATE_LIMITED,   "rate_limited",    1008, AFTER, "Rate limited")

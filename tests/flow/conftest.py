@@ -7,6 +7,7 @@ import pytest
 sys.dont_write_bytecode = True
 
 from harness import Keys, Stack  # noqa: E402  pylint: disable=wrong-import-position
+from harness.conformance import Echo  # noqa: E402  pylint: disable=wrong-import-position
 from harness.no_memory import NoMemory, World  # noqa: E402  pylint: disable=wrong-import-position
 
 
@@ -50,3 +51,11 @@ def no_memory_fixture():
 def world_fixture(stack, no_memory):
     """A bridge with it, its runtime and two clients."""
     return World(stack, no_memory)
+
+
+@pytest.fixture(scope="module", name="echo")
+def echo_fixture(keys):
+    """A bridge and a runtime that sends every message back, for all cases of a module."""
+    echo = Echo(keys, max_message_bytes=65537)
+    yield echo
+    echo.finish()

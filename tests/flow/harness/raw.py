@@ -54,7 +54,7 @@ class RawClient:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(scaled(10))
         self.socket.connect(("127.0.0.1", self.port))
-        self._buffer = b""
+        self._buffer = bytearray()
 
     # bytes
 
@@ -70,12 +70,13 @@ class RawClient:
         self._buffer += data
         return bool(data)
 
-    def _take(self, count):
+    def take(self, count):
         """Exactly so many bytes; None at the end of the stream."""
         while len(self._buffer) < count:
             if not self._fill():
                 return None
-        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
         return data
 
     def wait_eof(self, timeout=10):
@@ -83,8 +84,14 @@ class RawClient:
         start = time.monotonic()
         self.socket.settimeout(scaled(timeout))
         while self._fill():
-            self._buffer = b""
+            self._buffer.clear()
         return time.monotonic() - start
+
+    def rest(self):
+        """All bytes until the bridge closes the TCP connection."""
+        while self._fill():
+            pass
+        return self.take(len(self._buffer))
 
     def close(self):
         """Close the socket without any frame."""
@@ -110,7 +117,7 @@ class RawClient:
         head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
         status, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
-        body = self._take(int(headers["content-length"])) if "content-length" in headers else b""
+        body = self.take(int(headers["content-length"])) if "content-length" in headers else b""
         return RawResponse(int(status.split()[1]), headers, body)
 
     # frames
@@ -121,14 +128,14 @@ class RawClient:
 
     def recv_frame(self):
         """The next frame; None when the stream ends instead."""
-        head = self._take(2)
+        head = self.take(2)
         if head is None:
             return None
         length = head[1] & 0x7f
         if length >= 126:
-            extended = self._take(2 if length == 126 else 8)
+            extended = self.take(2 if length == 126 else 8)
             length = int.from_bytes(extended, "big")
-        return Frame(bool(head[0] & 0x80), head[0] & 0x0f, self._take(length))
+        return Frame(bool(head[0] & 0x80), head[0] & 0x0f, self.take(length))
 
     def recv_json(self):
         """The next frame, which has to be text."""

@@ -105,7 +105,7 @@ static void labels_stand_at_their_index (void **state)
         {M_CLIENT_MESSAGES, CLIENT_RESULT_invalid, "agentbridge_client_messages_total{result=\"invalid\"} 1"},
         {M_EVENTS_RECEIVED, 0, "agentbridge_events_received_total{type=\"agent_started\"} 1"},
         {M_EVENTS_RECEIVED, 8, "agentbridge_events_received_total{type=\"other\"} 1"},
-        {M_CONNECTIONS_CLOSED, 8, "agentbridge_connections_closed_total{reason=\"message_too_big\"} 1"},
+        {M_CONNECTIONS_CLOSED, 9, "agentbridge_connections_closed_total{reason=\"message_too_big\"} 1"},
         {M_EVENTS_DROPPED, 1, "agentbridge_events_dropped_total{reason=\"too_deep\"} 1"},
         {M_HISTORY_EVICTED, EVICTION_total, "agentbridge_history_evicted_total{reason=\"total\"} 1"},
         {M_RUNTIME_LINK_UP, LINK_events, "agentbridge_runtime_link_up{link=\"events\"} 1"},

@@ -7,6 +7,16 @@
 #include "base/check.h"
 #include "base/utf8.h"
 
+/* The same judgement with every byte a piece of its own. */
+static bool valid_in_pieces (struct slice s)
+{
+    struct utf8_progress progress = {0};
+    for (size_t i = 0; i < s.n; i++)
+        if (!utf8_goes_on (&progress, slice_of (s.p + i, 1)))
+            return false;
+    return utf8_may_end (&progress);
+}
+
 static void reads_one_character (void **state)
 {
     static const struct {
@@ -55,6 +65,7 @@ static void reads_one_character (void **state)
         assert_int_equal (utf8_next (slice_of (rows[i].bytes, rows[i].n), &cp), rows[i].length);
         assert_int_equal (cp, rows[i].cp);
         assert_int_equal (utf8_valid (slice_of (rows[i].bytes, rows[i].n)), rows[i].length == rows[i].n);
+        assert_int_equal (valid_in_pieces (slice_of (rows[i].bytes, rows[i].n)), rows[i].length == rows[i].n);
     }
 }
 
@@ -72,6 +83,7 @@ static void reads_all_code_points (void **state)
         bool surrogate = cp >= 0xD800 && cp <= 0xDFFF;
         assert_int_equal (utf8_next (slice_of (bytes, n), &got), surrogate ? 0 : n);
         assert_int_equal (got, surrogate ? 0 : cp);
+        assert_int_equal (valid_in_pieces (slice_of (bytes, n)), !surrogate);
     }
 }
 
@@ -85,12 +97,27 @@ static void judges_whole_texts (void **state)
     assert_false (utf8_valid (slice_str ("ok\xFFok")));
 }
 
+/* Both ways to judge agree on all that four bytes can begin with, and three. */
+static void pieces_judge_like_the_whole (void **state)
+{
+    static const char tails[] = "\x7F\x80\x8F\x90\x9F\xA0\xBF\xC0";
+    (void) state;
+    for (unsigned first = 0; first < 256; first++) {
+        for (unsigned mix = 0; mix < 8 * 8 * 8; mix++) {
+            char bytes[] = {(char) first, tails[mix & 7], tails[mix >> 3 & 7], tails[mix >> 6]};
+            for (size_t n = 1; n <= sizeof bytes; n++)
+                assert_int_equal (valid_in_pieces (slice_of (bytes, n)), utf8_valid (slice_of (bytes, n)));
+        }
+    }
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test (reads_one_character),
         cmocka_unit_test (reads_all_code_points),
         cmocka_unit_test (judges_whole_texts),
+        cmocka_unit_test (pieces_judge_like_the_whole),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -186,6 +186,7 @@ static const struct {
     {CLOSE_PEER_CLOSED, "peer_closed", "", 0, NEVER},
     {CLOSE_PEER_LOST, "peer_lost", "", 0, NEVER},
     {CLOSE_PROTOCOL_ERROR, "protocol_error", "", 1002, NEVER},
+    {CLOSE_INVALID_TEXT, "invalid_text", "Not UTF-8", 1007, AFTER},
     {CLOSE_AUTH_FAILED, "auth_failed", "Authentication failed", 1008, AFTER},
     {CLOSE_TOKEN_EXPIRED, "token_expired", "Token expired", 1008, AFTER},
     {CLOSE_RATE_LIMITED, "rate_limited", "Rate limited", 1008, AFTER},

@@ -140,8 +140,7 @@ static void test_answers (void **state)
 
 static void test_bad_syntax (void **state)
 {
-    static const char *const json[] = {
-        "", "{", "{\"type\":\"x\"", "{\"type\":\"x\"}}", "{'type':1}", "{\"type\":\"\xff\"}"};
+    static const char *const json[] = {"", "{", "{\"type\":\"x\"", "{\"type\":\"x\"}}", "{'type':1}"};
     static const char *const packed[] = {"", "\xc1", "\x81\xa4type", "\x81\xa4type\xa1x\x01", "{\"type\":\"x\"}"};
     (void) state;
     struct conn *conn = fixture_conn ("alice", FORM_JSON), *other = fixture_conn ("alice", FORM_MSGPACK);
@@ -162,7 +161,7 @@ static void test_text_on_msgpack (void **state)
     (void) state;
     struct conn *conn = fixture_conn ("alice", FORM_MSGPACK);
     receive (conn, WS_TEXT, slice_str ("{\"type\":\"ping\"}"));
-    receive (conn, WS_TEXT, slice_str ("\x81\xa4type\xa4ping"));
+    receive (conn, WS_TEXT, slice_str ("no map"));
     expect_frame (conn, "B " INVALID);
     expect_frame (conn, "B " INVALID);
     expect_nothing_sent ();
@@ -190,6 +189,34 @@ static void test_fragments (void **state)
     upstream_chunk (conn, WS_BINARY, slice_of (NULL, 0), true);
     expect_message (conn, 3, "binary", "");
     assert_null (conn->partial);
+}
+
+/* A text is judged piece by piece, as soon as it can be and no sooner; what is no text is not judged. */
+static void test_text (void **state)
+{
+    static const struct {
+        const char *pieces[3]; /* up to NULL */
+        enum ws_opcode opcode;
+        size_t taken; /* pieces; then it closes */
+    } cases[] = {
+        {{"\xC3", "\xA9"}, WS_TEXT, 2},   {{"\xC3", "", "\xA9"}, WS_TEXT, 3}, {{"\xC3", ""}, WS_TEXT, 1},
+        {{"\xC3"}, WS_TEXT, 0},           {{"ok", "\xFF", "ok"}, WS_TEXT, 1}, {{"\xED", "\xA0", "\x80"}, WS_TEXT, 1},
+        {{"\xFF", "\xC3"}, WS_BINARY, 2},
+    };
+    (void) state;
+    for (size_t i = 0; i < COUNT_OF (cases); i++) {
+        struct conn *conn = fixture_conn ("alice", FORM_RAW);
+        size_t k = 0;
+        for (; k < 3 && cases[i].pieces[k] && !conn_is_ending (conn); k++) {
+            bool final = k == 2 || !cases[i].pieces[k + 1];
+            upstream_chunk (conn, cases[i].opcode, slice_str (cases[i].pieces[k]), final);
+            assert_int_equal (conn->closing, k < cases[i].taken ? CLOSE_NONE : CLOSE_INVALID_TEXT);
+        }
+        assert_int_equal (conn->seq, !conn_is_ending (conn));
+        drop_conn (conn);
+        forget_sent ();
+    }
+    expect_metric (M_CONNECTIONS_CLOSED, CLOSE_INVALID_TEXT, 4);
 }
 
 static void test_gone_amid_fragments (void **state)
@@ -629,6 +656,7 @@ int main (void)
         HUB_TEST (test_bad_syntax),
         HUB_TEST (test_text_on_msgpack),
         HUB_TEST (test_fragments),
+        HUB_TEST (test_text),
         HUB_TEST (test_gone_amid_fragments),
         HUB_TEST (test_size),
         HUB_TEST (test_too_big_at_once),
