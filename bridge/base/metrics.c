@@ -83,6 +83,11 @@ static const char *const COMMAND_DROP_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const LIMITED_values[] = {
+#define LIMITED(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 /* Names of the labels. */
 #define LABEL_NONE          NULL
 #define LABEL_BUILD         "version"
@@ -99,6 +104,7 @@ static const char *const COMMAND_DROP_values[] = {
 #define LABEL_RUN_OUTCOME   "outcome"
 #define LABEL_COMMAND       "command"
 #define LABEL_COMMAND_DROP  "reason"
+#define LABEL_LIMITED       "of"
 
 /* --- Storage: every row has its stretch of one array, laid out by the compiler --- */
 

@@ -49,8 +49,8 @@ struct http_conn {
     void (*gone_fn) (void *arg);
     void *gone_arg;
     bool watched; /* `poll` has been made: the whole head was not there at once */
-    bool loopback;
-    char remote[INET6_ADDRSTRLEN];
+    struct ip peer;
+    char remote[IP_TEXT_LEN];
 };
 
 static void read_head (struct http_conn *self);
@@ -173,6 +173,7 @@ static const char *status_text (int status)
         STATUS (405, "Method Not Allowed")
         STATUS (408, "Request Timeout")
         STATUS (426, "Upgrade Required")
+        STATUS (429, "Too Many Requests")
         STATUS (431, "Request Header Fields Too Large")
         STATUS (503, "Service Unavailable")
 #undef STATUS
@@ -235,9 +236,19 @@ struct slice http_remote (const struct http_conn *self)
     return slice_str (self->remote);
 }
 
+void http_set_remote (struct http_conn *self, const struct ip *ip)
+{
+    ip_format (ip, self->remote);
+}
+
+const struct ip *http_peer (const struct http_conn *self)
+{
+    return &self->peer;
+}
+
 bool http_is_loopback (const struct http_conn *self)
 {
-    return self->loopback;
+    return ip_is_loopback (&self->peer);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------- */
@@ -295,21 +306,6 @@ static void on_timeout (struct timer *timer)
 
 /* --- accepting ----------------------------------------------------------------------------------------------- */
 
-static void note_peer (struct http_conn *self, const struct sockaddr_storage *peer)
-{
-    if (peer->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *) peer;
-        inet_ntop (AF_INET, &in->sin_addr, self->remote, sizeof self->remote);
-        self->loopback = (ntohl (in->sin_addr.s_addr) >> 24) == 127;
-    } else if (peer->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) peer;
-        const uint8_t *bytes = in6->sin6_addr.s6_addr;
-        inet_ntop (AF_INET6, &in6->sin6_addr, self->remote, sizeof self->remote);
-        self->loopback =
-            IN6_IS_ADDR_LOOPBACK (&in6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED (&in6->sin6_addr) && bytes[12] == 127);
-    }
-}
-
 static struct http_conn *new_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
 {
     struct http_conn *self = calloc (1, sizeof *self);
@@ -318,7 +314,8 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
     self->poll.data = self;
     self->server = server;
     self->fd = fd;
-    note_peer (self, peer);
+    self->peer = ip_of_socket (peer);
+    ip_format (&self->peer, self->remote);
     timer_init (&self->timer, on_timeout);
     wheel_set (&server->hub->wheel, &self->timer, clock_now () + server->hub->config->http_timeout_s * S_NS);
     list_append (&server->conns, &self->link);

@@ -15,6 +15,8 @@ LOG_ID (DRAIN_TIMEOUT,       WARN,  "drain-timeout-s passed with connections sti
 LOG_ID (CONN_OPEN,           INFO,  "A connection is established")
 LOG_ID (CONN_CLOSED,         INFO,  "A connection has ended, with the reason")
 LOG_ID (HANDSHAKE_REFUSED,   WARN,  "An upgrade was refused; `check` says which check failed (never shown to the client)")
+LOG_ID (HANDSHAKES_LIMITED,  WARN,  "An address connects more often than handshakes-per-second-per-address allows; it was answered 429")
+LOG_ID (FORWARDED_UNUSABLE,  WARN,  "A trusted proxy's header names no usable client address; the proxy's own counts. Look at what the proxy writes")
 LOG_ID (REQUEST_BAD,         INFO,  "An HTTP request could not be served; `why` names the fault")
 LOG_ID (STATE_ILLEGAL,       ERROR, "A connection was asked for an illegal move and stayed where it was: a bug")
 LOG_ID (MESSAGE_REFUSED,     INFO,  "A client's message was answered with an error")
