@@ -33,6 +33,11 @@ void http_server_destroy (struct http_server **self_p);
 void http_respond (struct http_conn *conn, int status, const char *headers, const char *content_type,
                    struct slice body);
 
+/* The same for those who come too often: does not wait for the peer to read the answer, which holds a descriptor. What
+ * the peer has sent behind the request may cost it the answer. */
+void http_turn_away (struct http_conn *conn, int status, const char *headers, const char *content_type,
+                     struct slice body);
+
 /* Answer {"error":code,"message":text}. */
 void http_respond_error (struct http_conn *conn, int status, const char *headers, const char *message);
 

@@ -18,6 +18,9 @@
 #ifndef COMMAND_DROP
 #define COMMAND_DROP(symbol)
 #endif
+#ifndef ACCEPT_FAILURE
+#define ACCEPT_FAILURE(symbol)
+#endif
 #ifndef LIMITED
 #define LIMITED(symbol)
 #endif
@@ -64,6 +67,11 @@ COMMAND_DROP (unsolicited)   /* an answer to no question */
 COMMAND_DROP (repeat)        /* an answer that came already */
 COMMAND_DROP (no_memory)
 
+/* Why a TCP connection was not taken. */
+ACCEPT_FAILURE (descriptors)  /* accept(2) has failed; it is tried again */
+ACCEPT_FAILURE (requests)     /* max-open-requests */
+ACCEPT_FAILURE (memory)
+
 /* Whose rate is limited. */
 LIMITED (addresses)
 LIMITED (users)
@@ -75,3 +83,4 @@ LIMITED (users)
 #undef RUN_OUTCOME
 #undef COMMAND_DROP
 #undef LIMITED
+#undef ACCEPT_FAILURE

@@ -16,6 +16,7 @@ METRIC (CONNECTION_DURATION,      "connection_duration_seconds",    HISTOGRAM_SL
 METRIC (CONNECTIONS_CLOSED,       "connections_closed_total",       COUNTER,        CLOSE_REASON,   "Ended connections by reason")
 METRIC (STATE_ERRORS,             "state_transition_errors_total",  COUNTER,        NONE,           "Illegal moves of a connection's state; any is a bug")
 METRIC (HTTP_REQUESTS,            "http_requests_total",            COUNTER,        HTTP_CLASS,     "Plain HTTP answers on both ports by status class")
+METRIC (ACCEPT_FAILURES,          "accept_failures_total",          COUNTER,        ACCEPT_FAILURE, "TCP connections that could not be taken on either port; the log line ACCEPT_FAILED has more")
 METRIC (CLIENT_MESSAGES,          "client_messages_total",          COUNTER,        CLIENT_RESULT,  "Messages from clients by what became of them")
 METRIC (EVENTS_RECEIVED,          "events_received_total",          COUNTER,        EVENT_TYPE,     "Events taken from the runtime")
 METRIC (EVENTS_DELIVERED,         "events_delivered_total",         COUNTER,        EVENT_TYPE,     "Events put on a connection, once per connection; those that merged stand in events_coalesced_total")

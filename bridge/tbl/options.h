@@ -111,6 +111,8 @@ OPTION (INT,    http_timeout_s,              "http-timeout-s",             "10",
         "Seconds for a peer to send a complete request head")
 OPTION (INT,    max_header_bytes,            "max-header-bytes",           "16384",               1024,  262144,               true,
         "Largest HTTP request head, bytes; over it answers 431")
+OPTION (INT,    max_open_requests,           "max-open-requests",          "2048",                1,     1000000,              true,
+        "HTTP requests on one port that are not answered yet; more only as long as all of them may become connections (max-connections)")
 OPTION (INT,    drain_timeout_s,             "drain-timeout-s",            "30",                  0,     3600,                 true,
         "Seconds for a whole drain")
 OPTION (SECRET, drain_key,                   "drain-key",                  "",                    0,     255,                  true,

@@ -374,6 +374,30 @@ def test_number_of_headers(bridge, stack):
     assert bridge.metric("http_requests_total", **{"class": "4xx"}) == 1
 
 
+def test_open_requests(runtime, stack):
+    """max-open-requests may be on their way, one more is closed at once; who is answered makes room."""
+    bridge = stack.bridge(runtime, max_open_requests=3, max_connections=1, http_timeout_s=600)
+    open_ones = [stack.raw() for _ in range(3)]
+    for client in open_ones:
+        client.send(b"GET /nowhere HTTP/1.1\r\n")
+    surplus = stack.raw()
+    surplus.send(b"GET /nowhere HTTP/1.1\r\n\r\n")
+    assert surplus.response() is None
+    assert bridge.wait_log("ACCEPT_FAILED", why="too many open requests")["listener"] == "public"
+    assert bridge.metric("accept_failures_total", reason="requests") == 1
+    open_ones[0].send(b"\r\n")
+    assert open_ones[0].response().status == 404
+    open_ones[0].close()
+    wait_until(lambda: answered(stack), what="room for a request")
+
+
+def answered(stack):
+    """Does a new request get an answer?"""
+    client = stack.raw()
+    client.send(b"GET /nowhere HTTP/1.1\r\n\r\n")
+    return client.response() is not None
+
+
 # --- messages
 
 
@@ -452,3 +476,19 @@ def test_out_of_descriptors(short, stack):
     stack.connect("late").ping()
     client.ping()
     assert short.metric("log_lines_suppressed_total") == 0
+    assert short.metric("accept_failures_total", reason="descriptors") == len(short.logs("ACCEPT_FAILED"))
+
+
+def test_too_often_holds_no_descriptor(runtime, stack):
+    """Whoever is answered 429 and does not close holds nothing: more of them than there are descriptors do no harm."""
+    if not shutil.which("prlimit"):
+        pytest.skip("there is no prlimit (util-linux)")
+    bridge = stack.bridge(runtime, wrap=["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"],
+                          handshakes_per_second_per_address=1)
+    with contextlib.ExitStack() as peers:
+        for _ in range(DESCRIPTORS + 100):
+            peer = peers.enter_context(socket.create_connection((PROXY, bridge.ports["public"]), timeout=10 * SCALE))
+            peer.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert peer.recv(12) in (b"HTTP/1.1 426", b"HTTP/1.1 429")
+        assert bridge.metric("handshakes_total", result="too_many_handshakes") > DESCRIPTORS / 2
+    assert not bridge.logs("ACCEPT_FAILED")
