@@ -106,6 +106,7 @@ static void on_expire (struct timer *timer)
     struct history_limits limits = hub_history_limits (&self->hub);
     registry_expire (&self->hub.registry, &limits, clock_now ());
     token_cache_expire (&self->hub.tokens, clock_now ());
+    hub_expire_rates (&self->hub);
     trim (self);
     wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
 }
@@ -173,6 +174,7 @@ static void apply (struct bridge *self, struct config *next, struct keys *keys)
     struct buf unchanged;
     buf_init (&unchanged, 0);
     config_reload (self->config, next, &unchanged);
+    hub_apply_config (&self->hub);
     hub_set_keys (&self->hub, keys);
     keys_destroy (&self->keys);
     self->keys = keys;

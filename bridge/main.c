@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#define SPARE_FDS 512 /* beside the connections: listeners, ZeroMQ, files, plain HTTP requests */
+#define SPARE_FDS 512 /* beside connections and open requests: listeners, ZeroMQ, files */
 
 extern char **environ;
 
@@ -86,11 +86,12 @@ static int reference (int argc, char **argv)
 
 /* --- serve --------------------------------------------------------------------------------------------------- */
 
-/* Room for the connections that are allowed, and no more: libwebsockets keeps tables of the size of the limit. */
+/* Room for the connections and requests that are allowed, and no more: libwebsockets keeps tables of the size of the
+ * limit. */
 static void raise_descriptor_limit (const struct config *config)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t) config->max_connections + SPARE_FDS;
+    rlim_t wanted = (rlim_t) (config->max_connections + config->max_open_requests) + SPARE_FDS;
     if (getrlimit (RLIMIT_NOFILE, &limit) != 0)
         return;
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;

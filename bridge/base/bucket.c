@@ -30,6 +30,11 @@ bool bucket_take (struct bucket *self, double rate, double burst, int64_t now)
     return true;
 }
 
+bool bucket_is_full (const struct bucket *self, double rate, double burst, int64_t now)
+{
+    return level (self, rate, at_least_one (burst), now) >= at_least_one (burst);
+}
+
 int64_t bucket_wait_ns (const struct bucket *self, double rate, double burst, int64_t now)
 {
     double missing = 1 - level (self, rate, at_least_one (burst), now);

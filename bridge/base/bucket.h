@@ -18,6 +18,9 @@ void bucket_init (struct bucket *self, double burst, int64_t now);
  */
 bool bucket_take (struct bucket *self, double rate, double burst, int64_t now);
 
+/* Is it as it was at first? Then it can as well be forgotten. */
+bool bucket_is_full (const struct bucket *self, double rate, double burst, int64_t now);
+
 /* Nanoseconds until bucket_take succeeds: 0 when it does now, INT64_MAX when never (rate 0). */
 int64_t bucket_wait_ns (const struct bucket *self, double rate, double burst, int64_t now);
 

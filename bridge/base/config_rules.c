@@ -1,5 +1,6 @@
 /* What a row of the table cannot say: the form of addresses and endpoints, and which options go together. */
 #include "base/config_table.h"
+#include "base/ip.h"
 
 #include <arpa/inet.h>
 #include <strings.h>
@@ -181,6 +182,22 @@ static void check_paths (struct config_loader *self)
             config_fault_option (self, OPTION_ws_paths, "is not a comma list of paths that begin with /");
 }
 
+static void check_proxies (struct config_loader *self)
+{
+    struct slice rest = slice_str (self->config->trusted_proxies), entry;
+    struct cidr cidr;
+    size_t count = 0;
+    while (slice_next_item (&rest, &entry)) {
+        const char *fault = cidr_parse (entry, &cidr);
+        int n = entry.n < 300 ? (int) entry.n : 300;
+        if (fault)
+            config_fault_option (self, OPTION_trusted_proxies, "holds \"%.*s\", which %s", n, entry.p, fault);
+        count++;
+    }
+    if (count > CIDRS_MAX)
+        config_fault_option (self, OPTION_trusted_proxies, "holds more than %d entries", CIDRS_MAX);
+}
+
 static void check_keys (struct config_loader *self)
 {
     const struct config *config = self->config;
@@ -226,6 +243,7 @@ void config_check_rules (struct config_loader *self)
     check_listen (self, OPTION_listen);
     check_listen (self, OPTION_admin_listen);
     check_paths (self);
+    check_proxies (self);
     fill_bridge_id (self);
     check_curve (self);
     check_endpoints (self, OPTION_runtime_commands);

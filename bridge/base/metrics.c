@@ -83,22 +83,34 @@ static const char *const COMMAND_DROP_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const ACCEPT_FAILURE_values[] = {
+#define ACCEPT_FAILURE(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
+static const char *const LIMITED_values[] = {
+#define LIMITED(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 /* Names of the labels. */
-#define LABEL_NONE          NULL
-#define LABEL_BUILD         "version"
-#define LABEL_CONN_STATE    "state"
-#define LABEL_HANDSHAKE     "result"
-#define LABEL_HTTP_CLASS    "class"
-#define LABEL_CLIENT_RESULT "result"
-#define LABEL_EVENT_TYPE    "type"
-#define LABEL_CLOSE_REASON  "reason"
-#define LABEL_DROP_REASON   "reason"
-#define LABEL_EVICTION      "reason"
-#define LABEL_RESUME        "result"
-#define LABEL_LINK          "link"
-#define LABEL_RUN_OUTCOME   "outcome"
-#define LABEL_COMMAND       "command"
-#define LABEL_COMMAND_DROP  "reason"
+#define LABEL_NONE           NULL
+#define LABEL_BUILD          "version"
+#define LABEL_CONN_STATE     "state"
+#define LABEL_HANDSHAKE      "result"
+#define LABEL_HTTP_CLASS     "class"
+#define LABEL_CLIENT_RESULT  "result"
+#define LABEL_EVENT_TYPE     "type"
+#define LABEL_CLOSE_REASON   "reason"
+#define LABEL_DROP_REASON    "reason"
+#define LABEL_EVICTION       "reason"
+#define LABEL_RESUME         "result"
+#define LABEL_LINK           "link"
+#define LABEL_RUN_OUTCOME    "outcome"
+#define LABEL_COMMAND        "command"
+#define LABEL_COMMAND_DROP   "reason"
+#define LABEL_ACCEPT_FAILURE "reason"
+#define LABEL_LIMITED        "of"
 
 /* --- Storage: every row has its stretch of one array, laid out by the compiler --- */
 

@@ -43,6 +43,16 @@ enum run_outcome {
 #include "tbl/labels.h"
 };
 
+enum accept_failure {
+#define ACCEPT_FAILURE(symbol) ACCEPT_FAILURE_##symbol,
+#include "tbl/labels.h"
+};
+
+enum limited {
+#define LIMITED(symbol) LIMITED_##symbol,
+#include "tbl/labels.h"
+};
+
 enum command_drop {
 #define COMMAND_DROP(symbol) COMMAND_DROP_##symbol,
 #include "tbl/labels.h"

@@ -189,6 +189,7 @@ void conn_close (struct conn *self, enum close_reason reason)
     self->closing = reason;
     count_close (self);
     session_ended (self);
+    addresses_leave (&self->hub->addresses, &self->address);
     queue_close_frame (self);
     self->reading = true; /* the peer's close frame must be read */
     wheel_set (&self->hub->wheel, &self->timer, clock_now () + CLOSE_GRACE);

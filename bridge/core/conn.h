@@ -6,6 +6,7 @@
 #define CORE_CONN_H
 
 #include "base/bucket.h"
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "base/wheel.h"
@@ -15,6 +16,7 @@
 #include "core/outq.h"
 #include "core/subprotocol.h"
 
+struct address;
 struct hub;
 struct user;
 
@@ -54,10 +56,12 @@ struct conn {
     enum subprotocol subprotocol; /* echoed; SUBPROTOCOL_NONE: none */
     enum form form;
     struct hub *hub;
-    struct user *user;     /* counted in user->refs; NULL until the token was good */
-    int lane;              /* whose runtime has been told of it by CONNECT; LANE_NONE: none */
-    struct list user_link; /* in user->conns */
-    struct list work_link; /* in hub->dirty or hub->reap */
+    struct ip ip;            /* the client's, not the proxy's */
+    struct address *address; /* where it counts as a connection; NULL: nowhere */
+    struct user *user;       /* counted in user->refs; NULL until the token was good */
+    int lane;                /* whose runtime has been told of it by CONNECT; LANE_NONE: none */
+    struct list user_link;   /* in user->conns */
+    struct list work_link;   /* in hub->dirty or hub->reap */
     struct timer timer;
     void *wire; /* the edge's; NULL before the upgrade and after the socket has gone */
     struct outq outq;

@@ -2,6 +2,7 @@
 #include "base/metrics.h"
 #include "base/utf8.h"
 #include "core/auth.h"
+#include "core/forwarded.h"
 #include "core/hub.h"
 #include "core/json_mp.h"
 #include "core/session.h"
@@ -60,6 +61,39 @@ int handshake_check (const struct request *request, const char **fault)
         return 400;
     *fault = "an upgrade has no body";
     return has_body (request) ? 400 : 0;
+}
+
+/* --- whence -------------------------------------------------------------------------------------------------- */
+
+static enum forwarded_header header_of (const struct config *config)
+{
+    return strcmp (config->proxy_header, "forwarded") == 0         ? FORWARDED_ONLY
+           : strcmp (config->proxy_header, "x-forwarded-for") == 0 ? X_FORWARDED_FOR_ONLY
+                                                                   : FORWARDED_ANY;
+}
+
+struct ip handshake_client (const struct hub *hub, const struct request *request, const struct ip *peer)
+{
+    struct ip client;
+    char remote[IP_TEXT_LEN];
+    if (forwarded_client (request, header_of (hub->config), &hub->proxies, peer, &client) == FORWARDED_UNUSABLE) {
+        ip_format (peer, remote);
+        metric_inc (M_FORWARDED_UNUSABLE, 0);
+        LOG (FORWARDED_UNUSABLE, NULL, KV_S ("remote", remote));
+    }
+    return client;
+}
+
+bool handshake_within_rate (struct hub *hub, const struct ip *client)
+{
+    double rate = (double) hub->config->handshakes_per_second_per_address;
+    char remote[IP_TEXT_LEN];
+    if (rate == 0 || limiter_take (&hub->handshakes, ip_group (client), rate, rate * HANDSHAKE_BURST_S, clock_now ()))
+        return true;
+    ip_format (client, remote);
+    metric_inc (M_HANDSHAKES, 1 + ERROR_TOO_MANY_HANDSHAKES);
+    LOG (HANDSHAKES_LIMITED, NULL, KV_S ("remote", remote));
+    return false;
 }
 
 /* --- origin -------------------------------------------------------------------------------------------------- */
@@ -134,14 +168,15 @@ static void put_header_pair (msgpack_packer *packer, struct conn *conn, const st
 }
 
 /* Keep what CONNECT says, as it is said again when the runtime comes back. */
-static bool keep_connect_headers (struct conn *conn, const struct request *request, struct slice remote,
-                                  const json_t *claims)
+static bool keep_connect_headers (struct conn *conn, const struct request *request, const json_t *claims)
 {
     struct buf *out = &conn->hub->scratch;
+    char remote[IP_TEXT_LEN];
     msgpack_packer packer;
+    ip_format (&conn->ip, remote);
     buf_reset (out);
     mp_writer_init (&packer, out);
-    put_pair (&packer, conn, "remote", remote);
+    put_pair (&packer, conn, "remote", slice_str (remote));
     put_header_pair (&packer, conn, request, "origin");
     put_header_pair (&packer, conn, request, "traceparent");
     put_pair (&packer, conn, "subprotocol",
@@ -193,7 +228,7 @@ static enum error_code memory_is_out (const char **check)
 }
 
 static enum error_code authenticate (struct conn *conn, const struct request *request, struct slice subprotocols,
-                                     struct slice remote, const char **check)
+                                     const char **check)
 {
     struct buf query;
     struct auth_request where;
@@ -209,14 +244,14 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     if (user && handshake_user_is_full (conn->hub, user))
         error = ERROR_USER_CONNECTION_LIMIT;
     if (error == ERROR_NONE &&
-        (!keep_connect_headers (conn, request, remote, result.claims) || !bind_user (conn, request, result.user)))
+        (!keep_connect_headers (conn, request, result.claims) || !bind_user (conn, request, result.user)))
         error = memory_is_out (check);
     jwt_result_fini (&result);
     buf_fini (&query);
     return error;
 }
 
-static enum error_code admit (struct conn *conn, const struct request *request, struct slice remote, const char **check)
+static enum error_code admit (struct conn *conn, const struct request *request, const char **check)
 {
     struct hub *hub = conn->hub;
     struct buf subprotocols;
@@ -233,18 +268,21 @@ static enum error_code admit (struct conn *conn, const struct request *request, 
         error = memory_is_out (check);
     else if (map_size (&hub->registry.conns) > (size_t) hub->config->max_connections)
         error = ERROR_TOO_MANY_CONNECTIONS;
+    else if (!addresses_join (&hub->addresses, &conn->ip, hub->config->max_connections_per_address, &conn->address))
+        error = ERROR_ADDRESS_CONNECTION_LIMIT;
     else if (!origin_allowed (hub->config, request))
         error = ERROR_ORIGIN_DENIED;
     else
-        error = authenticate (conn, request, buf_slice (&subprotocols), remote, check);
+        error = authenticate (conn, request, buf_slice (&subprotocols), check);
     buf_fini (&subprotocols);
     return error;
 }
 
-void handshake_admit (struct conn *conn, const struct request *request, struct slice remote)
+void handshake_admit (struct conn *conn, const struct request *request, const struct ip *client)
 {
     const char *check = NULL;
-    conn->refusal = admit (conn, request, remote, &check);
+    conn->ip = *client;
+    conn->refusal = admit (conn, request, &check);
     if (conn->refusal != ERROR_NONE)
         session_count_refusal (conn, conn->refusal, check);
 }

@@ -18,7 +18,13 @@ int handshake_check (const struct request *request, const char **fault);
 bool handshake_user_is_full (const struct hub *hub, const struct user *user);
 
 /* Who is it, and is there room? Fills in what the connection has to know: subprotocol, user, headers of CONNECT,
- * expiry, resume; or `refusal`. `remote` is the peer's address as text. Logs the refusal. */
-void handshake_admit (struct conn *conn, const struct request *request, struct slice remote);
+ * expiry, resume; or `refusal`. `client` is the client's address. Logs the refusal. */
+void handshake_admit (struct conn *conn, const struct request *request, const struct ip *client);
+
+/* May this address ask once more? Otherwise it is counted and logged. Before anything else is done for a request. */
+NODISCARD bool handshake_within_rate (struct hub *hub, const struct ip *client);
+
+/* The client's address: the peer's, or what a trusted proxy says. Unusable headers are counted and logged. */
+struct ip handshake_client (const struct hub *hub, const struct request *request, const struct ip *peer);
 
 #endif

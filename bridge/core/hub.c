@@ -9,6 +9,10 @@ void hub_init (struct hub *self, const struct config *config)
     *self = (struct hub){.config = config, .started_at = clock_now ()};
     token_cache_init (&self->tokens);
     registry_init (&self->registry);
+    addresses_init (&self->addresses);
+    limiter_init (&self->handshakes, LIMITED_addresses);
+    limiter_init (&self->messages, LIMITED_users);
+    hub_apply_config (self);
     wheel_init (&self->wheel, clock_now ());
     publishers_init (&self->publishers, config, &self->wheel, &self->runtime);
     list_init (&self->dirty);
@@ -26,9 +30,25 @@ void hub_fini (struct hub *self)
 {
     hub_reap (self);
     registry_fini (&self->registry);
+    addresses_fini (&self->addresses);
+    limiter_fini (&self->handshakes);
+    limiter_fini (&self->messages);
     token_cache_fini (&self->tokens);
     publishers_fini (&self->publishers);
     buf_fini (&self->scratch);
+}
+
+void hub_apply_config (struct hub *self)
+{
+    cidrs_parse (&self->proxies, self->config->trusted_proxies);
+}
+
+void hub_expire_rates (struct hub *self)
+{
+    double handshakes = (double) self->config->handshakes_per_second_per_address;
+    double messages = (double) self->config->client_messages_per_minute_per_user;
+    limiter_expire (&self->handshakes, handshakes, handshakes * HANDSHAKE_BURST_S, clock_now ());
+    limiter_expire (&self->messages, messages / 60, messages / 10, clock_now ());
 }
 
 void hub_set_keys (struct hub *self, const struct keys *keys)

@@ -4,18 +4,27 @@
 #define CORE_HUB_H
 
 #include "base/config.h"
+#include "base/ip.h"
 #include "base/wheel.h"
+#include "core/addresses.h"
 #include "core/jwt.h"
+#include "core/limiter.h"
 #include "core/ports.h"
 #include "core/publisher.h"
 #include "core/registry.h"
 #include "core/token_cache.h"
+
+#define HANDSHAKE_BURST_S 10 /* an address may use up at once what it may do in so many seconds */
 
 struct hub {
     const struct config *config; /* shared; a reload changes it in place */
     const struct keys *keys;     /* shared; hub_set_keys replaces it */
     struct token_cache tokens;   /* verified under `keys` */
     struct registry registry;
+    struct cidrs proxies;       /* trusted-proxies */
+    struct addresses addresses; /* of connections that are not ending */
+    struct limiter handshakes;  /* by address, ip_group */
+    struct limiter messages;    /* by user */
     struct wheel wheel;
     struct runtime_port runtime;
     struct publishers publishers;
@@ -33,6 +42,12 @@ void hub_fini (struct hub *self);
 
 /* From now on tokens are checked with these keys (shared): what was verified under others is forgotten. */
 void hub_set_keys (struct hub *self, const struct keys *keys);
+
+/* What is kept of the configuration in another form follows it. After every reload. */
+void hub_apply_config (struct hub *self);
+
+/* Forget who has not been over a rate for some time. About once a second. */
+void hub_expire_rates (struct hub *self);
 
 /* A turn of the loop begins: what is bounded per turn starts anew, so that nobody waits long for others' replays. */
 void hub_begin_turn (struct hub *self);

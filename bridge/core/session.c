@@ -17,8 +17,11 @@
 void session_count_refusal (const struct conn *conn, enum error_code code, const char *check)
 {
     struct log_ctx ctx = conn_log (conn);
+    char remote[IP_TEXT_LEN];
+    ip_format (&conn->ip, remote);
     metric_inc (M_HANDSHAKES, 1 + code);
-    LOG (HANDSHAKE_REFUSED, &ctx, KV_S ("error_code", error_info (code)->code), KV_S ("check", check ? check : ""));
+    LOG (HANDSHAKE_REFUSED, &ctx, KV_S ("error_code", error_info (code)->code), KV_S ("check", check ? check : ""),
+         KV_S ("remote", remote));
 }
 
 void session_refuse (struct conn *conn, enum error_code code)
@@ -217,11 +220,13 @@ static void welcome (struct conn *conn)
     conn->hub->publishers.let_in = true;
     if (conn->recovery != RECOVERY_OK && user->runs.n)
         notice_runs (conn);
+    char remote[IP_TEXT_LEN];
+    ip_format (&conn->ip, remote);
     metric_inc (M_HANDSHAKES, 0);
     metric_observe (M_CONNECTION_SETUP, (double) (clock_read () - conn->opened_at) / (double) S_NS);
     LOG (CONN_OPEN, &ctx,
          KV_S ("subprotocol", conn->subprotocol < SUBPROTOCOL_NONE ? subprotocol_token (conn->subprotocol) : ""),
-         KV_B ("recovered", conn->recovery == RECOVERY_OK));
+         KV_B ("recovered", conn->recovery == RECOVERY_OK), KV_S ("remote", remote));
     conn->wait_until = 0;
     conn->ping_at = clock_now () + conn->hub->config->ping_interval_s * S_NS;
     conn->behind = conn->cursor < user->offset;

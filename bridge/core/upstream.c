@@ -19,13 +19,25 @@
 
 #define EARLY_MAX 64 /* frames; then, or at the rate limit, the socket is not read until the connection is ready */
 
+/* With the limit, where there are several that it could be. */
+static void log_refusal (const struct conn *conn, enum client_error error, enum client_result result)
+{
+    struct log_ctx ctx = conn_log (conn);
+    const char *code = client_error_text (error);
+    if (error != CLIENT_ERROR_RATE_LIMITED)
+        LOG (MESSAGE_REFUSED, &ctx, KV_S ("error_code", code));
+    else if (result == CLIENT_RESULT_user_rate_limited)
+        LOG (MESSAGE_REFUSED, &ctx, KV_S ("error_code", code), KV_S ("limit", "client-messages-per-minute-per-user"));
+    else
+        LOG (MESSAGE_REFUSED, &ctx, KV_S ("error_code", code), KV_S ("limit", "client-messages-per-minute"));
+}
+
 /* Refuse one message; the connection lives on. A raw connection cannot be told, so it ends with a reason rather
  * than lose a frame in silence. */
 static void refuse (struct conn *conn, enum client_error error, enum client_result result, struct slice message_id)
 {
-    struct log_ctx ctx = conn_log (conn);
     metric_inc (M_CLIENT_MESSAGES, result);
-    LOG (MESSAGE_REFUSED, &ctx, KV_S ("error_code", client_error_text (error)));
+    log_refusal (conn, error, result);
     if (conn->form != FORM_RAW)
         notice_error (conn, error, message_id);
     else
@@ -110,18 +122,36 @@ static struct client_msg classify (const struct conn *conn, enum ws_opcode opcod
     return msg;
 }
 
-static bool within_rate (struct conn *conn)
+static bool within_own_rate (struct conn *conn)
 {
     double per_minute = (double) conn->hub->config->client_messages_per_minute;
     return per_minute == 0 || bucket_take (&conn->bucket, per_minute / 60, per_minute / 10, clock_now ());
+}
+
+static bool within_users_rate (struct conn *conn)
+{
+    double per_minute = (double) conn->hub->config->client_messages_per_minute_per_user;
+    return per_minute == 0 ||
+           limiter_take (&conn->hub->messages, user_id (conn->user), per_minute / 60, per_minute / 10, clock_now ());
+}
+
+/* Charge one message. False with the result that tells of it when it is one too many. */
+static bool within_rate (struct conn *conn, enum client_result *result)
+{
+    *result = CLIENT_RESULT_rate_limited;
+    if (!within_own_rate (conn))
+        return false;
+    *result = CLIENT_RESULT_user_rate_limited;
+    return within_users_rate (conn);
 }
 
 /* `paid`: it has been charged to the rate already. */
 static void handle (struct conn *conn, enum ws_opcode opcode, struct slice bytes, bool paid)
 {
     struct client_msg msg = classify (conn, opcode, bytes);
-    if (!paid && !within_rate (conn)) {
-        refuse (conn, CLIENT_ERROR_RATE_LIMITED, CLIENT_RESULT_rate_limited, msg.message_id);
+    enum client_result result;
+    if (!paid && !within_rate (conn, &result)) {
+        refuse (conn, CLIENT_ERROR_RATE_LIMITED, result, msg.message_id);
         return;
     }
     switch (msg.kind) {
@@ -155,7 +185,8 @@ static void keep_early (struct conn *conn, enum ws_opcode opcode, struct slice b
     frame->n = bytes.n;
     slice_copy (frame->bytes, bytes);
     list_append (&conn->early, &frame->link);
-    bool paid = within_rate (conn);
+    enum client_result result;
+    bool paid = within_rate (conn, &result);
     if ((++conn->early_n >= EARLY_MAX || !paid) && conn->reading) {
         conn->reading = false;
         conn_mark_dirty (conn);

@@ -11,7 +11,6 @@
 
 #define ACCEPT_BATCH 8 /* in one turn of the loop: a set-up takes as long as many events */
 #define BACKLOG      4096
-#define MAX_PENDING  2048 /* requests that are not answered yet, per listener; more while they may all get in */
 #define ACCEPT_PAUSE (200 * MS_NS) /* after accept(2) has failed for want of descriptors */
 #define LINGER       (2 * S_NS)    /* for the peer to read the answer and close */
 #define DEFER_S      1             /* accept(2) waits so long for the first bytes of a request */
@@ -49,8 +48,9 @@ struct http_conn {
     void (*gone_fn) (void *arg);
     void *gone_arg;
     bool watched; /* `poll` has been made: the whole head was not there at once */
-    bool loopback;
-    char remote[INET6_ADDRSTRLEN];
+    bool hasty;   /* closes right behind the answer */
+    struct ip peer;
+    char remote[IP_TEXT_LEN];
 };
 
 static void read_head (struct http_conn *self);
@@ -123,8 +123,9 @@ static void on_ready (uv_poll_t *poll, int status, int events)
         discard_input (self);
 }
 
-static void refuse_socket (const struct http_server *server, int fd, const char *why)
+static void refuse_socket (const struct http_server *server, int fd, enum accept_failure reason, const char *why)
 {
+    metric_inc (M_ACCEPT_FAILURES, reason);
     LOG (ACCEPT_FAILED, NULL, KV_S ("listener", server->name), KV_S ("why", why));
     close (fd);
 }
@@ -132,7 +133,7 @@ static void refuse_socket (const struct http_server *server, int fd, const char 
 static void watch (struct http_conn *self, int events)
 {
     if (!self->watched && uv_poll_init (self->server->loop, &self->poll, self->fd) != 0) {
-        refuse_socket (self->server, self->fd, "poll");
+        refuse_socket (self->server, self->fd, ACCEPT_FAILURE_memory, "poll");
         forget (self);
         return;
     }
@@ -155,6 +156,10 @@ static void write_out (struct http_conn *self)
         }
         self->written += n > 0 ? (size_t) n : 0;
     }
+    if (self->hasty) {
+        drop (self);
+        return;
+    }
     linger (self);
     watch (self, UV_READABLE);
 }
@@ -173,6 +178,7 @@ static const char *status_text (int status)
         STATUS (405, "Method Not Allowed")
         STATUS (408, "Request Timeout")
         STATUS (426, "Upgrade Required")
+        STATUS (429, "Too Many Requests")
         STATUS (431, "Request Header Fields Too Large")
         STATUS (503, "Service Unavailable")
 #undef STATUS
@@ -196,6 +202,13 @@ void http_respond (struct http_conn *self, int status, const char *headers, cons
         drop (self);
     } else
         write_out (self);
+}
+
+void http_turn_away (struct http_conn *self, int status, const char *headers, const char *content_type,
+                     struct slice body)
+{
+    self->hasty = true;
+    http_respond (self, status, headers, content_type, body);
 }
 
 void http_respond_error (struct http_conn *self, int status, const char *headers, const char *message)
@@ -235,9 +248,19 @@ struct slice http_remote (const struct http_conn *self)
     return slice_str (self->remote);
 }
 
+void http_set_remote (struct http_conn *self, const struct ip *ip)
+{
+    ip_format (ip, self->remote);
+}
+
+const struct ip *http_peer (const struct http_conn *self)
+{
+    return &self->peer;
+}
+
 bool http_is_loopback (const struct http_conn *self)
 {
-    return self->loopback;
+    return ip_is_loopback (&self->peer);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------- */
@@ -295,21 +318,6 @@ static void on_timeout (struct timer *timer)
 
 /* --- accepting ----------------------------------------------------------------------------------------------- */
 
-static void note_peer (struct http_conn *self, const struct sockaddr_storage *peer)
-{
-    if (peer->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *) peer;
-        inet_ntop (AF_INET, &in->sin_addr, self->remote, sizeof self->remote);
-        self->loopback = (ntohl (in->sin_addr.s_addr) >> 24) == 127;
-    } else if (peer->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) peer;
-        const uint8_t *bytes = in6->sin6_addr.s6_addr;
-        inet_ntop (AF_INET6, &in6->sin6_addr, self->remote, sizeof self->remote);
-        self->loopback =
-            IN6_IS_ADDR_LOOPBACK (&in6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED (&in6->sin6_addr) && bytes[12] == 127);
-    }
-}
-
 static struct http_conn *new_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
 {
     struct http_conn *self = calloc (1, sizeof *self);
@@ -318,7 +326,8 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
     self->poll.data = self;
     self->server = server;
     self->fd = fd;
-    note_peer (self, peer);
+    self->peer = ip_of_socket (peer);
+    ip_format (&self->peer, self->remote);
     timer_init (&self->timer, on_timeout);
     wheel_set (&server->hub->wheel, &self->timer, clock_now () + server->hub->config->http_timeout_s * S_NS);
     list_append (&server->conns, &self->link);
@@ -330,7 +339,8 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
 static bool has_room (const struct http_server *self)
 {
     size_t taken = self->n_conns + map_size (&self->hub->registry.conns);
-    return self->n_conns < MAX_PENDING || taken < (size_t) self->hub->config->max_connections;
+    return self->n_conns < (size_t) self->hub->config->max_open_requests ||
+           taken < (size_t) self->hub->config->max_connections;
 }
 
 /* As a rule the whole head is there by now (TCP_DEFER_ACCEPT), and the loop never hears of this descriptor. */
@@ -339,7 +349,8 @@ static void add_conn (struct http_server *server, int fd, const struct sockaddr_
     bool room = has_room (server);
     struct http_conn *self = room ? new_conn (server, fd, peer) : NULL;
     if (!self) {
-        refuse_socket (server, fd, room ? "out of memory" : "too many open requests");
+        refuse_socket (server, fd, room ? ACCEPT_FAILURE_memory : ACCEPT_FAILURE_requests,
+                       room ? "out of memory" : "too many open requests");
         return;
     }
     read_head (self);
@@ -360,6 +371,7 @@ static void resume_accept (struct timer *timer)
 /* Out of descriptors: the connection stays in the backlog, and the loop must not spin on it. */
 static void pause_accept (struct http_server *self)
 {
+    metric_inc (M_ACCEPT_FAILURES, ACCEPT_FAILURE_descriptors);
     LOG (ACCEPT_FAILED, NULL, KV_S ("listener", self->name), KV_S ("why", strerror (errno)));
     uv_poll_stop (&self->poll);
     wheel_set (&self->hub->wheel, &self->pause, clock_now () + ACCEPT_PAUSE);

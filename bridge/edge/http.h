@@ -7,6 +7,7 @@
 #ifndef EDGE_HTTP_H
 #define EDGE_HTTP_H
 
+#include "base/ip.h"
 #include "core/hub.h"
 #include "core/request.h"
 
@@ -32,6 +33,11 @@ void http_server_destroy (struct http_server **self_p);
 void http_respond (struct http_conn *conn, int status, const char *headers, const char *content_type,
                    struct slice body);
 
+/* The same for those who come too often: does not wait for the peer to read the answer, which holds a descriptor. What
+ * the peer has sent behind the request may cost it the answer. */
+void http_turn_away (struct http_conn *conn, int status, const char *headers, const char *content_type,
+                     struct slice body);
+
 /* Answer {"error":code,"message":text}. */
 void http_respond_error (struct http_conn *conn, int status, const char *headers, const char *message);
 
@@ -45,8 +51,12 @@ NODISCARD int http_detach (struct http_conn *conn, struct buf *rest);
 /* Tell `fn` when the peer goes away before the answer. */
 void http_on_gone (struct http_conn *conn, void (*fn) (void *arg), void *arg);
 
-/* Address of the peer without port. */
+/* Whom log lines name: the peer, unless http_set_remote has said better. */
 struct slice http_remote (const struct http_conn *conn);
+void http_set_remote (struct http_conn *conn, const struct ip *ip);
+
+/* The other end of the TCP connection, whatever headers say. */
+const struct ip *http_peer (const struct http_conn *conn);
 bool http_is_loopback (const struct http_conn *conn);
 
 #endif

@@ -33,17 +33,23 @@ static void hand_over (struct public *self, struct conn *conn, struct http_conn 
     buf_fini (&rest);
 }
 
+typedef void respond_fn (struct http_conn *, int, const char *, const char *, struct slice);
+
+static void answer_refusal (struct http_conn *http, const struct error_info *info, respond_fn *respond)
+{
+    char body[256];
+    int n =
+        snprintf (body, sizeof body, "{\"error_code\":\"%s\",\"error_message\":\"%s\"}\n", info->code, info->message);
+    bool later = info->http_status == 503 || info->http_status == 429;
+    const char *headers = later ? "Retry-After: 1\r\n" : info->http_status == 401 ? "WWW-Authenticate: Bearer\r\n" : "";
+    respond (http, info->http_status, headers, "application/json", slice_of (body, (size_t) n));
+}
+
 /* Refuse by HTTP status. The connection never was one; its id ends here. */
 static void refuse (struct conn *conn, struct http_conn *http, enum error_code code)
 {
     const struct error_info *info = error_info (code);
-    char body[256];
-    int n =
-        snprintf (body, sizeof body, "{\"error_code\":\"%s\",\"error_message\":\"%s\"}\n", info->code, info->message);
-    const char *headers = info->http_status == 503   ? "Retry-After: 1\r\n"
-                          : info->http_status == 401 ? "WWW-Authenticate: Bearer\r\n"
-                                                     : "";
-    http_respond (http, info->http_status, headers, "application/json", slice_of (body, (size_t) n));
+    answer_refusal (http, info, http_respond);
     conn_gone (conn, info->ours ? CLOSE_TRY_LATER : CLOSE_AUTH_FAILED);
 }
 
@@ -115,7 +121,8 @@ void public_settle (struct public *self)
 
 /* --- requests ------------------------------------------------------------------------------------------------ */
 
-static void upgrade (struct public *self, struct http_conn *http, const struct request *request)
+static void upgrade (struct public *self, struct http_conn *http, const struct request *request,
+                     const struct ip *client)
 {
     struct slice key = {0};
     struct conn *conn = conn_new (self->hub);
@@ -125,7 +132,7 @@ static void upgrade (struct public *self, struct http_conn *http, const struct r
         return;
     }
     request_header (request, "sec-websocket-key", &key);
-    handshake_admit (conn, request, http_remote (http));
+    handshake_admit (conn, request, client);
     if (by_http && conn->refusal != ERROR_NONE)
         refuse (conn, http, conn->refusal);
     else if (by_http && !hub_link_ready (self->hub))
@@ -137,9 +144,15 @@ static void upgrade (struct public *self, struct http_conn *http, const struct r
 static void on_ws_path (struct public *self, struct http_conn *http, const struct request *request)
 {
     const char *fault;
+    struct ip client = handshake_client (self->hub, request, http_peer (http));
+    http_set_remote (http, &client);
+    if (!handshake_within_rate (self->hub, &client)) { /* the rate is at least 1 a second: so is Retry-After */
+        answer_refusal (http, error_info (ERROR_TOO_MANY_HANDSHAKES), http_turn_away);
+        return;
+    }
     int status = handshake_check (request, &fault);
     if (status == 0) {
-        upgrade (self, http, request);
+        upgrade (self, http, request, &client);
         return;
     }
     LOG (REQUEST_BAD, NULL, KV_S ("listener", "public"), KV_U ("status", status), KV_S ("why", fault),

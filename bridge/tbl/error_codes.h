@@ -14,5 +14,7 @@ ERROR_CODE (ORIGIN_DENIED,         403, false, false, "This origin is not allowe
 ERROR_CODE (AUTH_KEYS_UNAVAILABLE, 503, true,  false, "Tokens cannot be checked at the moment")
 ERROR_CODE (TOO_MANY_CONNECTIONS,  503, true,  true,  "The bridge is full")
 ERROR_CODE (USER_CONNECTION_LIMIT, 503, true,  true,  "This user has too many connections")
+ERROR_CODE (ADDRESS_CONNECTION_LIMIT, 503, true, true,  "This address has too many connections")
+ERROR_CODE (TOO_MANY_HANDSHAKES,   429, true,  true,  "This address connects too often")
 ERROR_CODE (SERVICE_NOT_READY,     503, true,  true,  "The agent runtime is not ready")
 ERROR_CODE (DRAINING,              503, true,  true,  "The bridge is shutting down")

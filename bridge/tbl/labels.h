@@ -18,6 +18,12 @@
 #ifndef COMMAND_DROP
 #define COMMAND_DROP(symbol)
 #endif
+#ifndef ACCEPT_FAILURE
+#define ACCEPT_FAILURE(symbol)
+#endif
+#ifndef LIMITED
+#define LIMITED(symbol)
+#endif
 
 /* What became of a client's message. */
 CLIENT_RESULT (forwarded)    /* handed to the runtime */
@@ -26,6 +32,7 @@ CLIENT_RESULT (parse_error)
 CLIENT_RESULT (invalid)
 CLIENT_RESULT (rate_limited)
 CLIENT_RESULT (unavailable)  /* the runtime could not be reached */
+CLIENT_RESULT (user_rate_limited) /* over the rate of all the user's connections together */
 
 /* Which limit of the history an event fell to. */
 EVICTION (events)
@@ -60,9 +67,20 @@ COMMAND_DROP (unsolicited)   /* an answer to no question */
 COMMAND_DROP (repeat)        /* an answer that came already */
 COMMAND_DROP (no_memory)
 
+/* Why a TCP connection was not taken. */
+ACCEPT_FAILURE (descriptors)  /* accept(2) has failed; it is tried again */
+ACCEPT_FAILURE (requests)     /* max-open-requests */
+ACCEPT_FAILURE (memory)
+
+/* Whose rate is limited. */
+LIMITED (addresses)
+LIMITED (users)
+
 #undef CLIENT_RESULT
 #undef EVICTION
 #undef RESUME
 #undef LINK
 #undef RUN_OUTCOME
 #undef COMMAND_DROP
+#undef LIMITED
+#undef ACCEPT_FAILURE

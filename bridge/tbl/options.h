@@ -59,6 +59,14 @@ OPTION (INT,    max_connections,             "max-connections",            "1000
         "WebSocket connections of the whole bridge")
 OPTION (INT,    max_connections_per_user,    "max-connections-per-user",   "10",                  1,     100000,               true,
         "WebSocket connections of one user")
+OPTION (INT,    max_connections_per_address, "max-connections-per-address", "0",                  0,     1000000,              true,
+        "WebSocket connections of one client address (IPv6: of one /64); 0 = no limit. Behind a proxy only with trusted-proxies")
+OPTION (INT,    handshakes_per_second_per_address, "handshakes-per-second-per-address", "0",      0,     1000000,              true,
+        "Upgrade requests of one client address (IPv6: of one /64) per second, burst ten times that; over it answers 429; 0 = no limit. Behind a proxy only with trusted-proxies")
+OPTION (STR,    trusted_proxies,             "trusted-proxies",            "",                    0,     4096,                 true,
+        "Proxies that may say who the client is (Forwarded, X-Forwarded-For), comma list of addresses and networks (10.0.0.0/8, fd00::/8); nobody may when not set")
+OPTION (CHOICE, proxy_header,                "proxy-header",               "any",                 0,     "any|forwarded|x-forwarded-for", true,
+        "Header in which trusted proxies say so; any = Forwarded, or X-Forwarded-For when there is none. Name the one that your proxy writes unless it removes the other")
 OPTION (CHOICE, default_subprotocol,         "default-subprotocol",        "agent_chat",          0,     "agent_chat|agent_chat.msgpack|raw", true,
         "How a client is treated that offers no known subprotocol")
 OPTION (INT,    max_message_bytes,           "max-message-bytes",          "65536",               1,     67108864,             true,
@@ -67,6 +75,8 @@ OPTION (INT,    max_event_bytes,             "max-event-bytes",            "1048
         "Largest event or command body from the runtime, bytes")
 OPTION (INT,    client_messages_per_minute,  "client-messages-per-minute", "600",                 0,     10000000,             true,
         "Messages of one connection per minute, burst a tenth; 0 = no limit")
+OPTION (INT,    client_messages_per_minute_per_user, "client-messages-per-minute-per-user", "0",  0,     10000000,             true,
+        "Messages of all connections of one user per minute, burst a tenth; 0 = no limit")
 OPTION (INT,    queue_messages,              "queue-messages",             "1000",                1,     1000000,              true,
         "Frames waiting for one connection; at the full queue it closes 4008")
 OPTION (INT,    queue_bytes,                 "queue-bytes",                "1048576",             1024,  1073741824,           true,
@@ -101,6 +111,8 @@ OPTION (INT,    http_timeout_s,              "http-timeout-s",             "10",
         "Seconds for a peer to send a complete request head")
 OPTION (INT,    max_header_bytes,            "max-header-bytes",           "16384",               1024,  262144,               true,
         "Largest HTTP request head, bytes; over it answers 431")
+OPTION (INT,    max_open_requests,           "max-open-requests",          "2048",                1,     1000000,              true,
+        "HTTP requests on one port that are not answered yet; more only as long as all of them may become connections (max-connections)")
 OPTION (INT,    drain_timeout_s,             "drain-timeout-s",            "30",                  0,     3600,                 true,
         "Seconds for a whole drain")
 OPTION (SECRET, drain_key,                   "drain-key",                  "",                    0,     255,                  true,

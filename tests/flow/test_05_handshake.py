@@ -222,7 +222,7 @@ def test_ipv6(runtime, stack):
     assert bridge.http("GET", "/ws", "public", host="::1").status == 426
 
 
-PENDING = 2048  # requests that are not answered yet, whatever max-connections is (edge/http.c)
+PENDING = 2048  # max-open-requests
 
 
 @pytest.mark.parametrize("room", [True, False])
@@ -241,4 +241,4 @@ def test_many_at_once(runtime, stack, room):
             stack.connect("alice")
             assert not bridge.logs("ACCEPT_FAILED")
         else:
-            bridge.wait_log("ACCEPT_FAILED", listener="public")
+            bridge.wait_log("ACCEPT_FAILED", listener="public", why="too many open requests")

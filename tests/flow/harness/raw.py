@@ -45,13 +45,15 @@ def encode_frame(opcode, payload=b"", fin=True, masked=True, rsv=0):
 
 
 class RawClient:
-    """One TCP connection."""
+    """One TCP connection; `source` is the address that it comes from (all of 127.0.0.0/8 is this machine)."""
 
-    def __init__(self, bridge, port="public", receive_buffer=None):
+    def __init__(self, bridge, port="public", receive_buffer=None, source=None):
         self.port = bridge.ports[port]
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.settimeout(scaled(10))
         self.socket.connect(("127.0.0.1", self.port))
         self._buffer = bytearray()

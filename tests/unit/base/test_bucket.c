@@ -49,6 +49,20 @@ static void keeps_fractions (void **state)
     assert_in_range (taken, 292, 301); /* 3 a second, less what is lost at the burst of 1 */
 }
 
+static void is_full_when_nothing_is_missing (void **state)
+{
+    struct bucket b;
+    (void) state;
+    bucket_init (&b, 5, 0);
+    assert_true (bucket_is_full (&b, 10, 5, 0));
+    assert_true (bucket_take (&b, 10, 5, 0));
+    assert_false (bucket_is_full (&b, 10, 5, S_NS / 10 - 1));
+    assert_true (bucket_is_full (&b, 10, 5, S_NS / 10));
+    assert_false (bucket_is_full (&b, 0, 5, 1000 * S_NS));
+    bucket_init (&b, 0.5, 0);
+    assert_true (bucket_is_full (&b, 1, 0.5, 0)); /* a burst below 1 counts as 1 */
+}
+
 static void says_how_long_to_wait (void **state)
 {
     struct bucket b;
@@ -84,11 +98,9 @@ static void is_small (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (fills_at_its_rate_up_to_the_burst),
-        cmocka_unit_test (keeps_fractions),
-        cmocka_unit_test (says_how_long_to_wait),
-        cmocka_unit_test (waiting_is_enough_at_any_rate),
-        cmocka_unit_test (is_small),
+        cmocka_unit_test (fills_at_its_rate_up_to_the_burst), cmocka_unit_test (keeps_fractions),
+        cmocka_unit_test (is_full_when_nothing_is_missing),   cmocka_unit_test (says_how_long_to_wait),
+        cmocka_unit_test (waiting_is_enough_at_any_rate),     cmocka_unit_test (is_small),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

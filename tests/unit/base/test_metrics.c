@@ -81,12 +81,14 @@ static void zeros_are_there_from_the_start (void **state)
     assert_line ("# TYPE agentbridge_users gauge");
     assert_line ("# TYPE agentbridge_handshakes_total counter");
     assert_line ("# TYPE agentbridge_connection_setup_seconds histogram");
-    assert_lines ("agentbridge_client_messages_total", "agentbridge_client_messages_total{result=\"forwarded\"} 0\n"
-                                                       "agentbridge_client_messages_total{result=\"answered\"} 0\n"
-                                                       "agentbridge_client_messages_total{result=\"parse_error\"} 0\n"
-                                                       "agentbridge_client_messages_total{result=\"invalid\"} 0\n"
-                                                       "agentbridge_client_messages_total{result=\"rate_limited\"} 0\n"
-                                                       "agentbridge_client_messages_total{result=\"unavailable\"} 0\n");
+    assert_lines ("agentbridge_client_messages_total",
+                  "agentbridge_client_messages_total{result=\"forwarded\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"answered\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"parse_error\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"invalid\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"rate_limited\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"unavailable\"} 0\n"
+                  "agentbridge_client_messages_total{result=\"user_rate_limited\"} 0\n");
 }
 
 static void labels_stand_at_their_index (void **state)
@@ -100,7 +102,7 @@ static void labels_stand_at_their_index (void **state)
         {M_CONNECTIONS, 11, "agentbridge_connections{state=\"closed\"} 1"},
         {M_HANDSHAKES, 0, "agentbridge_handshakes_total{result=\"ok\"} 1"},
         {M_HANDSHAKES, 1, "agentbridge_handshakes_total{result=\"jwt_token_missing\"} 1"},
-        {M_HANDSHAKES, 12, "agentbridge_handshakes_total{result=\"draining\"} 1"},
+        {M_HANDSHAKES, 14, "agentbridge_handshakes_total{result=\"draining\"} 1"},
         {M_HTTP_REQUESTS, 4 - 2, "agentbridge_http_requests_total{class=\"4xx\"} 1"},
         {M_CLIENT_MESSAGES, CLIENT_RESULT_invalid, "agentbridge_client_messages_total{result=\"invalid\"} 1"},
         {M_EVENTS_RECEIVED, 0, "agentbridge_events_received_total{type=\"agent_started\"} 1"},

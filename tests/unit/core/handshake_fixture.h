@@ -143,8 +143,10 @@ UNUSED static struct conn *admit (char *head)
 {
     struct request request = request_of (head);
     struct conn *conn = conn_new (&hub);
+    struct ip client;
+    assert_true (ip_parse (slice_str ("192.0.2.7"), &client));
     assert_non_null (conn);
-    handshake_admit (conn, &request, slice_str ("192.0.2.7"));
+    handshake_admit (conn, &request, &client);
     free (head);
     return conn;
 }

@@ -360,6 +360,106 @@ static void test_limit_of_user (void **state)
     hub_down ();
 }
 
+/* Whoever the user; one that is ending gives its place back at once, one that was refused takes none. */
+static void test_limit_of_address (void **state)
+{
+    (void) state;
+    HUB_UP ("--max-connections-per-address", "2");
+    struct conn *first = live_conn ("alice"), *second = live_conn ("bob");
+    for (int i = 0; i < 3; i++)
+        expect_refused (alice_head ("/ws", ""), ERROR_ADDRESS_CONNECTION_LIMIT, "");
+    assert_true (log_has ("\"remote\":\"192.0.2.7\""));
+    conn_close (first, CLOSE_KICKED);
+    struct conn *third = live_conn ("carol");
+    expect_refused (alice_head ("/ws", ""), ERROR_ADDRESS_CONNECTION_LIMIT, "");
+    drop (second);
+    expect_refused (text (HEAD ("/ws", "")), ERROR_JWT_TOKEN_MISSING, "token");
+    second = live_conn ("dave");
+    drop (first);
+    drop (second);
+    drop (third);
+    assert_int_equal (map_size (&hub.addresses.map), 0);
+    hub_down ();
+}
+
+static struct ip ip_of (const char *text)
+{
+    struct ip ip;
+    assert_true (ip_parse (slice_str (text), &ip));
+    return ip;
+}
+
+/* Ten seconds' worth at once, then one after the other; IPv6 by /64. Time is the hub's clock, which stands still. */
+static void test_rate_of_address (void **state)
+{
+    (void) state;
+    HUB_UP ("--handshakes-per-second-per-address", "2");
+    struct ip v4 = ip_of ("192.0.2.7"), other = ip_of ("192.0.2.8"), v6 = ip_of ("2001:db8::1");
+    struct ip same = ip_of ("2001:db8::2"), next = ip_of ("2001:db8:0:1::1");
+    for (int i = 0; i < 20; i++) {
+        assert_true (handshake_within_rate (&hub, &v4));
+        assert_true (handshake_within_rate (&hub, i % 2 ? &v6 : &same));
+    }
+    log_set_level (LOG_LEVEL_WARN);
+    assert_false (handshake_within_rate (&hub, &v4));
+    log_set_level (LOG_LEVEL_ERROR);
+    assert_true (log_has ("\"id\":\"HANDSHAKES_LIMITED\",\"remote\":\"192.0.2.7\""));
+    assert_false (handshake_within_rate (&hub, &v6));
+    assert_false (handshake_within_rate (&hub, &same));
+    assert_true (handshake_within_rate (&hub, &other) && handshake_within_rate (&hub, &next));
+    assert_true (metric_get (M_HANDSHAKES, 1 + ERROR_TOO_MANY_HANDSHAKES) == 3);
+    assert_true (metric_get (M_RATES_TRACKED, LIMITED_addresses) == 4);
+    hub_expire_rates (&hub);
+    assert_true (metric_get (M_RATES_TRACKED, LIMITED_addresses) == 4);
+    config->handshakes_per_second_per_address = 0;
+    assert_true (handshake_within_rate (&hub, &v4));
+    hub_expire_rates (&hub);
+    assert_true (metric_get (M_RATES_TRACKED, LIMITED_addresses) == 0);
+    hub_down ();
+}
+
+static void expect_client (const char *peer, const char *headers, const char *wanted)
+{
+    char *head = text (HEAD ("/ws", "%s"), headers), got[IP_TEXT_LEN];
+    struct request request = request_of (head);
+    struct ip ip = ip_of (peer);
+    ip = handshake_client (&hub, &request, &ip);
+    ip_format (&ip, got);
+    assert_string_equal (got, wanted);
+    free (head);
+}
+
+#define XFF       "X-Forwarded-For: 203.0.113.1\r\n"
+#define FORWARDED "Forwarded: for=203.0.113.2\r\n"
+
+static void test_client (void **state)
+{
+    (void) state;
+    HUB_UP ("--trusted-proxies", "10.0.0.0/8, fd00::/8");
+    expect_client ("10.0.0.1", "", "10.0.0.1");
+    expect_client ("10.0.0.1", XFF, "203.0.113.1");
+    expect_client ("fd00::1", XFF FORWARDED, "203.0.113.2");
+    expect_client ("192.0.2.7", XFF FORWARDED, "192.0.2.7");
+    assert_true (metric_get (M_FORWARDED_UNUSABLE, 0) == 0);
+    log_set_level (LOG_LEVEL_WARN);
+    expect_client ("10.0.0.1", "Forwarded: for=unknown\r\n" XFF, "10.0.0.1");
+    log_set_level (LOG_LEVEL_ERROR);
+    assert_true (log_has ("\"id\":\"FORWARDED_UNUSABLE\",\"remote\":\"10.0.0.1\""));
+    assert_true (metric_get (M_FORWARDED_UNUSABLE, 0) == 1);
+    hub_down ();
+    HUB_UP ("--trusted-proxies", "10.0.0.0/8", "--proxy-header", "x-forwarded-for");
+    expect_client ("10.0.0.1", XFF FORWARDED, "203.0.113.1");
+    expect_client ("10.0.0.1", FORWARDED, "10.0.0.1");
+    hub_down ();
+    HUB_UP ("--trusted-proxies", "10.0.0.0/8", "--proxy-header", "forwarded");
+    expect_client ("10.0.0.1", XFF FORWARDED, "203.0.113.2");
+    expect_client ("10.0.0.1", XFF, "10.0.0.1");
+    hub_down ();
+    HUB_UP ();
+    expect_client ("127.0.0.1", XFF FORWARDED, "127.0.0.1");
+    hub_down ();
+}
+
 /* Draining, then room, then origin, then token, then the user's room. */
 static void test_order (void **state)
 {
@@ -657,16 +757,17 @@ static void test_resume_of_other (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_check),          cmocka_unit_test (test_paths),
-        cmocka_unit_test (test_welcome),        cmocka_unit_test (test_no_exp),
-        cmocka_unit_test (test_origin),         cmocka_unit_test (test_subprotocol),
-        cmocka_unit_test (test_limit_of_all),   cmocka_unit_test (test_limit_of_user),
-        cmocka_unit_test (test_order),          cmocka_unit_test (test_bucket),
-        cmocka_unit_test (test_sources),        cmocka_unit_test (test_bad_tokens),
-        cmocka_unit_test (test_no_keys),        cmocka_unit_test (test_connect_headers),
-        cmocka_unit_test (test_connect_claims), cmocka_unit_test (test_connect_is_utf8),
-        cmocka_unit_test (test_resume),         cmocka_unit_test (test_resume_of_other),
-        cmocka_unit_test (test_token_again),
+        cmocka_unit_test (test_check),           cmocka_unit_test (test_paths),
+        cmocka_unit_test (test_welcome),         cmocka_unit_test (test_no_exp),
+        cmocka_unit_test (test_origin),          cmocka_unit_test (test_subprotocol),
+        cmocka_unit_test (test_limit_of_all),    cmocka_unit_test (test_limit_of_user),
+        cmocka_unit_test (test_order),           cmocka_unit_test (test_bucket),
+        cmocka_unit_test (test_sources),         cmocka_unit_test (test_bad_tokens),
+        cmocka_unit_test (test_no_keys),         cmocka_unit_test (test_connect_headers),
+        cmocka_unit_test (test_connect_claims),  cmocka_unit_test (test_connect_is_utf8),
+        cmocka_unit_test (test_resume),          cmocka_unit_test (test_resume_of_other),
+        cmocka_unit_test (test_token_again),     cmocka_unit_test (test_limit_of_address),
+        cmocka_unit_test (test_rate_of_address), cmocka_unit_test (test_client),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -91,6 +91,8 @@ static const struct {
     {ERROR_AUTH_KEYS_UNAVAILABLE, "AUTH_KEYS_UNAVAILABLE", "Tokens cannot be checked at the moment", true, false},
     {ERROR_TOO_MANY_CONNECTIONS, "TOO_MANY_CONNECTIONS", "The bridge is full", true, true},
     {ERROR_USER_CONNECTION_LIMIT, "USER_CONNECTION_LIMIT", "This user has too many connections", true, true},
+    {ERROR_ADDRESS_CONNECTION_LIMIT, "ADDRESS_CONNECTION_LIMIT", "This address has too many connections", true, true},
+    {ERROR_TOO_MANY_HANDSHAKES, "TOO_MANY_HANDSHAKES", "This address connects too often", true, true},
     {ERROR_SERVICE_NOT_READY, "SERVICE_NOT_READY", "The agent runtime is not ready", true, true},
     {ERROR_DRAINING, "DRAINING", "The bridge is shutting down", true, true},
 };
@@ -111,7 +113,7 @@ static void expect_refused (struct conn *conn, size_t i)
 
 static void expect_not_ready (struct conn *conn)
 {
-    expect_refused (conn, 10);
+    expect_refused (conn, 12);
 }
 
 /* Refused at the handshake, where it was counted, and told after the upgrade. */
@@ -130,7 +132,7 @@ static void test_refusals (void **state)
         }
     assert_true (metric_sum (M_HANDSHAKES, 1 + ERROR_CODE_COUNT) == 0);
     expect_metric (M_CONNECTIONS_CLOSED, CLOSE_AUTH_FAILED, 8 * FORM_COUNT);
-    expect_metric (M_CONNECTIONS_CLOSED, CLOSE_TRY_LATER, 4 * FORM_COUNT);
+    expect_metric (M_CONNECTIONS_CLOSED, CLOSE_TRY_LATER, 6 * FORM_COUNT);
 }
 
 static void test_refuse_later (void **state)

@@ -8,14 +8,14 @@ static void expect_message (const struct conn *conn, uint64_t seq, const char *o
                        (unsigned long long) seq, opcode, body));
 }
 
-/* forwarded, answered, parse_error, invalid, rate_limited, unavailable */
-static void expect_results (const double counts[6])
+/* forwarded, answered, parse_error, invalid, rate_limited, unavailable, user_rate_limited */
+static void expect_results (const double counts[7])
 {
-    for (unsigned i = 0; i < 6; i++)
+    for (unsigned i = 0; i < 7; i++)
         expect_metric (M_CLIENT_MESSAGES, i, counts[i]);
 }
 
-#define EXPECT_RESULTS(...) expect_results ((const double[6]){__VA_ARGS__})
+#define EXPECT_RESULTS(...) expect_results ((const double[7]){__VA_ARGS__})
 
 /* --- to the runtime, byte for byte --------------------------------------------------------------------------- */
 
@@ -119,7 +119,7 @@ static void expect_answer (struct conn *conn, const char *json)
 
 static void test_answers (void **state)
 {
-    double counts[6] = {0};
+    double counts[7] = {0};
     (void) state;
     for (size_t i = 0; i < COUNT_OF (answers); i++)
         for (enum form form = FORM_JSON; form <= FORM_MSGPACK; form++) {
@@ -469,6 +469,48 @@ static void test_rate_limit_ends_raw (void **state)
     EXPECT_RESULTS (2, 0, 0, 0, 1, 0);
 }
 
+/* All connections of a user share one bucket, whichever sends; another user has another one, and who comes back finds
+ * the bucket as it was. */
+static void test_user_rate_limit (void **state)
+{
+    (void) state;
+    fx.config->client_messages_per_minute_per_user = 60; /* six at once */
+    struct conn *conn = fixture_conn ("alice", FORM_JSON), *other = fixture_conn ("alice", FORM_MSGPACK);
+    for (int i = 0; i < 3; i++) {
+        receive_json (conn, "{\"type\":\"x\"}");
+        receive_json (other, "{\"type\":\"x\"}");
+    }
+    receive_json (conn, "{\"type\":\"x\",\"message_id\":\"m1\"}");
+    expect_rate_limited (conn, "\"message_id\":\"m1\"");
+    receive_json (other, "{\"type\":\"x\"}");
+    expect_rate_limited (other, "");
+    EXPECT_RESULTS (6, 0, 0, 0, 0, 0, 2);
+    drop_conn (conn);
+    drop_conn (other);
+    conn = fixture_conn ("alice", FORM_JSON);
+    receive_json (conn, "{\"type\":\"x\"}");
+    expect_rate_limited (conn, "");
+    receive_json (fixture_conn ("bob", FORM_JSON), "{\"type\":\"x\"}");
+    EXPECT_RESULTS (7, 0, 0, 0, 0, 0, 3);
+}
+
+/* The connection's own limit comes first, and what it refuses costs the user nothing. */
+static void test_own_rate_before_users (void **state)
+{
+    (void) state;
+    fx.config->client_messages_per_minute = 20;
+    fx.config->client_messages_per_minute_per_user = 30;
+    struct conn *conn = fixture_conn ("alice", FORM_JSON), *other = fixture_conn ("alice", FORM_RAW);
+    for (int i = 0; i < 9; i++)
+        receive_json (conn, "{\"type\":\"x\"}");
+    EXPECT_RESULTS (2, 0, 0, 0, 7, 0, 0);
+    receive (other, WS_TEXT, slice_str ("x"));
+    EXPECT_RESULTS (3, 0, 0, 0, 7, 0, 0);
+    receive (other, WS_TEXT, slice_str ("x"));
+    expect_frame (other, "CLOSE 1008 Rate limited");
+    EXPECT_RESULTS (3, 0, 0, 0, 7, 0, 1);
+}
+
 static void test_no_rate_limit (void **state)
 {
     (void) state;
@@ -669,6 +711,8 @@ int main (void)
         HUB_TEST (test_burst),
         HUB_TEST (test_rate_limit_on_msgpack),
         HUB_TEST (test_rate_limit_ends_raw),
+        HUB_TEST (test_user_rate_limit),
+        HUB_TEST (test_own_rate_before_users),
         HUB_TEST (test_no_rate_limit),
         HUB_TEST (test_unavailable),
         HUB_TEST (test_unavailable_binary),
