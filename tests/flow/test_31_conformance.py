@@ -3,7 +3,7 @@ is sent is made by hand and what comes back is compared to the byte. Cases with 
 import itertools
 
 import pytest
-from harness.conformance import Case, Back, back, echoed, fragments
+from harness.conformance import Case, back, echoed, fragments
 from harness.raw import BINARY, CONTINUATION, PING, PONG, TEXT, encode_frame
 
 # Lengths at which the header changes, and their neighbours.
@@ -99,6 +99,8 @@ def reserved():
             yield f"3-rsv-{rsv}-{name}", Case([encode_frame(opcode, b"", rsv=rsv)], end=1002)
         good = echoed(TEXT, b"good").steps
         yield f"3-rsv-{rsv}-after-text", Case([*good, encode_frame(TEXT, b"x", rsv=rsv)], [(TEXT, b"good")], 1002)
+        started = [encode_frame(TEXT, b"x", fin=False), encode_frame(CONTINUATION, b"x", rsv=rsv)]
+        yield f"3-rsv-{rsv}-continuation", Case(started, end=1002)
         slowly = one_by_one(encode_frame(TEXT, b"x", rsv=rsv))
         yield f"3-rsv-{rsv}-byte-by-byte", Case([*good, *slowly], [(TEXT, b"good")], 1002)
     for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
