@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#define MICROS_EXACT 4294967296.0 /* below, microseconds fit in a double with more than a bit to spare */
+#define SECONDS_MAX 4294967296.0 /* year 2106 */
 
 void doc_init (struct doc *self, struct buf *out, enum form form)
 {
@@ -76,15 +76,17 @@ void doc_uint (struct doc *self, uint64_t value)
     self->comma = true;
 }
 
-/* Times since 1970 need none of what the C library does for a double. */
+/* Times since 1970 need none of what the C library does for a double: their fraction is a short one, whose product with
+ * 1e6 is exact. */
 static void write_six_digits (struct buf *out, double value)
 {
-    if (!(value >= 0 && value < MICROS_EXACT)) {
+    if (!(value >= 0 && value < SECONDS_MAX)) {
         buf_printf (out, "%.6f", value);
         return;
     }
-    uint64_t micros = (uint64_t) llrint (value * 1e6);
-    json_write_digits (out, micros / 1000000, 1);
+    uint64_t whole = (uint64_t) value;
+    uint64_t micros = (uint64_t) llrint ((value - (double) whole) * 1e6);
+    json_write_digits (out, whole + micros / 1000000, 1);
     buf_putc (out, '.');
     json_write_digits (out, micros % 1000000, 6);
 }
