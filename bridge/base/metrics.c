@@ -67,6 +67,11 @@ static const char *const LINK_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const RELOAD_values[] = {
+#define RELOAD(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 static const char *const RUN_OUTCOME_values[] = {
 #define RUN_OUTCOME(symbol) #symbol,
 #include "tbl/labels.h"
@@ -96,6 +101,7 @@ static const char *const COMMAND_DROP_values[] = {
 #define LABEL_EVICTION      "reason"
 #define LABEL_RESUME        "result"
 #define LABEL_LINK          "link"
+#define LABEL_RELOAD        "result"
 #define LABEL_RUN_OUTCOME   "outcome"
 #define LABEL_COMMAND       "command"
 #define LABEL_COMMAND_DROP  "reason"

@@ -18,6 +18,9 @@
 #ifndef COMMAND_DROP
 #define COMMAND_DROP(symbol)
 #endif
+#ifndef RELOAD
+#define RELOAD(symbol)
+#endif
 
 /* What became of a client's message. */
 CLIENT_RESULT (forwarded)    /* handed to the runtime */
@@ -60,9 +63,14 @@ COMMAND_DROP (unsolicited)   /* an answer to no question */
 COMMAND_DROP (repeat)        /* an answer that came already */
 COMMAND_DROP (no_memory)
 
+/* What became of a reload. */
+RELOAD (ok)
+RELOAD (failed)              /* what was in force stays */
+
 #undef CLIENT_RESULT
 #undef EVICTION
 #undef RESUME
 #undef LINK
 #undef RUN_OUTCOME
 #undef COMMAND_DROP
+#undef RELOAD
