@@ -142,8 +142,6 @@ static int serve (struct config **config_p, struct arguments *arguments)
     struct buf error;
     buf_init (&error, 0);
     signal (SIGPIPE, SIG_IGN);
-    if (arguments->secrets)
-        LOG (SECRET_IN_FLAG, NULL, KV_U ("flags", arguments->secrets));
     raise_descriptor_limit (config);
     fit_to_descriptors (config);
     struct keys *keys = bridge_load_keys (config, &key_files, &error);
@@ -156,6 +154,8 @@ static int serve (struct config **config_p, struct arguments *arguments)
     }
     *config_p = NULL; /* the bridge's now */
     bridge_on_reload (bridge, load_again, arguments);
+    if (arguments->secrets)
+        LOG (SECRET_IN_FLAG, NULL, KV_U ("flags", arguments->secrets));
     int code = bridge_run (bridge);
     bridge_destroy (&bridge);
     buf_fini (&error);
