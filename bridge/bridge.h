@@ -13,8 +13,8 @@
 
 struct bridge;
 
-/* Build everything; `key_files` as bridge_load_keys left it. Takes `config` and `keys` when it succeeds. NULL with a line in `error` when a port, an endpoint or
- * a certificate cannot be used. */
+/* Build everything; `key_files` as bridge_load_keys left it. Takes `config` and `keys` when it succeeds. NULL with a
+ * line in `error` when a port, an endpoint or a certificate cannot be used. */
 NODISCARD struct bridge *bridge_new (struct config *config, struct keys *keys, const struct file_watch *key_files,
                                      struct buf *error);
 void bridge_destroy (struct bridge **self_p);
