@@ -18,6 +18,7 @@
 #define TRIM_BYTES   (1 << 20) /* less is not worth the while */
 #define CONN_BYTES   4096      /* about, with what libwebsockets holds */
 #define EXPIRE_EVERY (1 * S_NS)
+#define LOOK_EVERY   (1 * S_NS) /* at the key files */
 
 struct bridge {
     struct config *config;
@@ -37,7 +38,9 @@ struct bridge {
     struct timer expire;
     double held_most;   /* bytes that clients took, at most, since memory was last given back */
     struct timer watch; /* over runs */
-    bool leaving;       /* a signal asked for the drain: end when it is done */
+    struct timer look;  /* at `key_files` */
+    struct file_watch key_files;
+    bool leaving; /* a signal asked for the drain: end when it is done */
     struct config *(*load_fn) (void *arg, struct buf *error);
     void *load_arg;
 };
@@ -150,10 +153,22 @@ static void on_leave (uv_signal_t *handle, int signum)
         drain_start (&self->drain);
 }
 
-struct keys *bridge_load_keys (const struct config *config, struct buf *error)
+/* --- keys and configuration anew ----------------------------------------------------------------------------- */
+
+static void watch_key_files (struct file_watch *files, const struct config *config)
+{
+    file_watch_init (files);
+    file_watch_add (files, config->jwt_secret_file);
+    file_watch_add (files, config->jwt_secret_previous_file);
+    file_watch_add (files, config->jwt_public_key_file);
+    file_watch_add (files, config->jwks_file);
+}
+
+struct keys *bridge_load_keys (const struct config *config, struct file_watch *files, struct buf *error)
 {
     struct buf skipped;
     struct keys_sources sources = keys_sources_of (config);
+    watch_key_files (files, config);
     buf_init (&skipped, 0);
     struct keys *keys = keys_load (&sources, error, &skipped);
     struct slice rest = buf_slice (&skipped);
@@ -169,15 +184,55 @@ struct keys *bridge_load_keys (const struct config *config, struct buf *error)
     return keys;
 }
 
-static void apply (struct bridge *self, struct config *next, struct keys *keys)
+static void use_keys (struct bridge *self, struct keys *keys)
+{
+    hub_set_keys (&self->hub, keys);
+    keys_destroy (&self->keys);
+    self->keys = keys;
+}
+
+static void tell_failed (struct buf *error)
+{
+    metric_inc (M_RELOADS, RELOAD_failed);
+    LOG (RELOAD_FAILED, NULL, KV_SL ("why", error->n ? buf_slice (error) : slice_str ("out of memory")));
+}
+
+/* A key file has changed. The configuration stays what it is. */
+static void reload_keys (struct bridge *self)
+{
+    struct buf error;
+    struct file_watch files;
+    buf_init (&error, 0);
+    struct keys *keys = bridge_load_keys (self->config, &files, &error);
+    if (keys) {
+        self->key_files = files;
+        use_keys (self, keys);
+        metric_inc (M_RELOADS, RELOAD_ok);
+        LOG (KEYS_LOADED, NULL, KV_U ("keys", keys->n));
+    } else {
+        tell_failed (&error);
+    }
+    buf_fini (&error);
+}
+
+static void on_look (struct timer *timer)
+{
+    struct bridge *self = CONTAINER_OF (timer, struct bridge, look);
+    if (file_watch_look (&self->key_files))
+        reload_keys (self);
+    wheel_set (&self->hub.wheel, &self->look, clock_now () + LOOK_EVERY);
+}
+
+/* The paths in `files` go over from `next` with the options. */
+static void apply (struct bridge *self, struct config *next, struct keys *keys, const struct file_watch *files)
 {
     struct buf unchanged;
     buf_init (&unchanged, 0);
     config_reload (self->config, next, &unchanged);
     hub_apply_config (&self->hub);
-    hub_set_keys (&self->hub, keys);
-    keys_destroy (&self->keys);
-    self->keys = keys;
+    self->key_files = *files;
+    use_keys (self, keys);
+    metric_inc (M_RELOADS, RELOAD_ok);
     log_set_level (log_level_of (self->config->log_level));
     LOG (RELOADED, NULL, KV_U ("keys", keys->n), KV_SL ("want_restart", buf_slice (&unchanged)));
     buf_fini (&unchanged);
@@ -190,12 +245,14 @@ static void on_hangup (uv_signal_t *handle, UNUSED int signum)
     struct buf error;
     buf_init (&error, 0);
     clock_refresh ();
+    struct file_watch files;
     struct config *next = self->load_fn ? self->load_fn (self->load_arg, &error) : NULL;
-    struct keys *keys = next ? bridge_load_keys (next, &error) : NULL;
+    bool may = next && config_may_reload (self->config, next, &error);
+    struct keys *keys = may ? bridge_load_keys (next, &files, &error) : NULL;
     if (keys)
-        apply (self, next, keys);
+        apply (self, next, keys, &files);
     else
-        LOG (RELOAD_FAILED, NULL, KV_SL ("why", error.n ? buf_slice (&error) : slice_str ("out of memory")));
+        tell_failed (&error);
     config_destroy (&next);
     buf_fini (&error);
 }
@@ -226,12 +283,15 @@ static void start_handles (struct bridge *self)
     wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
     timer_init (&self->watch, on_watch);
     wheel_set (&self->hub.wheel, &self->watch, clock_now () + RUN_WATCH_EVERY);
+    timer_init (&self->look, on_look);
+    wheel_set (&self->hub.wheel, &self->look, clock_now () + LOOK_EVERY);
 }
 
 static void stop_handles (struct bridge *self)
 {
     wheel_cancel (&self->expire);
     wheel_cancel (&self->watch);
+    wheel_cancel (&self->look);
     uv_close ((uv_handle_t *) &self->tick, NULL);
     uv_close ((uv_handle_t *) &self->pulse, NULL);
     uv_close ((uv_handle_t *) &self->busy, NULL);
@@ -256,7 +316,8 @@ static bool open_edges (struct bridge *self, struct buf *error)
     return self->admin != NULL;
 }
 
-struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf *error)
+struct bridge *bridge_new (struct config *config, struct keys *keys, const struct file_watch *key_files,
+                           struct buf *error)
 {
     struct bridge *self = calloc (1, sizeof *self);
     if (!self)
@@ -274,6 +335,7 @@ struct bridge *bridge_new (struct config *config, struct keys *keys, struct buf 
     }
     self->config = config;
     self->keys = keys;
+    self->key_files = *key_files;
     return self;
 }
 

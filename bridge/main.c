@@ -115,6 +115,7 @@ static void fit_to_descriptors (struct config *config)
 struct arguments {
     int argc;
     char **argv;
+    size_t secrets; /* flags that gave one */
 };
 
 static struct config *load_again (void *arg, struct buf *error)
@@ -135,26 +136,27 @@ static int fail (struct buf *error)
     return code;
 }
 
-static int serve (struct config **config_p, int argc, char **argv)
+static int serve (struct config **config_p, struct arguments *arguments)
 {
     struct config *config = *config_p;
-    struct arguments arguments = {argc, argv};
+    struct file_watch key_files;
     struct buf error;
     buf_init (&error, 0);
     signal (SIGPIPE, SIG_IGN);
-    prctl (PR_SET_DUMPABLE, 0); /* secrets stay out of core files */
     raise_descriptor_limit (config);
     fit_to_descriptors (config);
-    struct keys *keys = bridge_load_keys (config, &error);
+    struct keys *keys = bridge_load_keys (config, &key_files, &error);
     if (!keys)
         return fail (&error);
-    struct bridge *bridge = bridge_new (config, keys, &error);
+    struct bridge *bridge = bridge_new (config, keys, &key_files, &error);
     if (!bridge) {
         keys_destroy (&keys);
         return fail (&error);
     }
     *config_p = NULL; /* the bridge's now */
-    bridge_on_reload (bridge, load_again, &arguments);
+    bridge_on_reload (bridge, load_again, arguments);
+    if (arguments->secrets)
+        LOG (SECRET_IN_FLAG, NULL, KV_U ("flags", arguments->secrets));
     int code = bridge_run (bridge);
     bridge_destroy (&bridge);
     buf_fini (&error);
@@ -164,8 +166,9 @@ static int serve (struct config **config_p, int argc, char **argv)
 static int check_config (const struct config *config)
 {
     struct buf out;
+    struct file_watch key_files;
     buf_init (&out, 0);
-    struct keys *keys = bridge_load_keys (config, &out);
+    struct keys *keys = bridge_load_keys (config, &key_files, &out);
     if (!keys)
         return fail (&out);
     keys_destroy (&keys);
@@ -209,7 +212,7 @@ static int run (const struct command_row *row, struct arguments *own, struct arg
     if (!config)
         return fail (&error);
     log_configure (2, log_level_of (config->log_level), strcmp (config->log_format, "json") == 0);
-    int code = row->id == SERVE          ? serve (&config, options->argc, options->argv)
+    int code = row->id == SERVE          ? serve (&config, options)
                : row->id == CHECK_CONFIG ? check_config (config)
                : row->id == TOKEN        ? cmd_token (config, own->argc, own->argv)
                                          : cmd_verify (config, own->argc, own->argv);
@@ -224,6 +227,52 @@ static const struct command_row *find_command (const char *name)
         if (strcmp (name, command_rows[i].name) == 0)
             return &command_rows[i];
     return NULL;
+}
+
+static void free_words (char **words)
+{
+    for (char **word = words; word && *word; word++)
+        free (*word);
+    free (words);
+}
+
+/* Copies of the arguments. In the words themselves secrets are overwritten, as those are what `ps` shows. */
+static char **copy_words (int argc, char **argv, size_t *secrets)
+{
+    char **words = calloc ((size_t) argc + 1, sizeof *words);
+    bool ok = words != NULL;
+    for (int i = 0; ok && i < argc; i++) {
+        words[i] = strdup (argv[i]);
+        ok = words[i] != NULL;
+    }
+    *secrets = config_hide_secrets (argc, argv);
+    if (ok)
+        return words;
+    free_words (words);
+    return NULL;
+}
+
+static int main_with (const struct command_row *row, int argc, char **argv)
+{
+    struct arguments own = {.argv = calloc ((size_t) argc + 1, sizeof *argv)};
+    struct arguments options = {.argv = calloc ((size_t) argc + 1, sizeof *argv)};
+    char **words = copy_words (argc, argv, &options.secrets);
+    bool ok = own.argv && options.argv && words;
+    if (ok)
+        sort_arguments (row, argc, words, &own, &options);
+    int code = ok ? run (row, &own, &options) : out_of_memory ();
+    free (own.argv);
+    free (options.argv);
+    free_words (words);
+    return code;
+}
+
+/* Before any secret is read: what the memory holds gets into no core file, and nobody without root reads it by way of
+ * /proc. A program that this one would start could gain no privileges. */
+static void harden (void)
+{
+    prctl (PR_SET_DUMPABLE, 0);
+    prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 int main (int argc, char **argv)
@@ -244,13 +293,6 @@ int main (int argc, char **argv)
     }
     if (argc > first && strcmp (argv[first], "--help") == 0 && row->id != TOKEN && row->id != VERIFY)
         return help ();
-    struct arguments own = {0, calloc ((size_t) argc + 1, sizeof *argv)};
-    struct arguments options = {0, calloc ((size_t) argc + 1, sizeof *argv)};
-    bool ok = own.argv && options.argv;
-    if (ok)
-        sort_arguments (row, argc - first, argv + first, &own, &options);
-    int code = ok ? run (row, &own, &options) : out_of_memory ();
-    free (own.argv);
-    free (options.argv);
-    return code;
+    harden ();
+    return main_with (row, argc - first, argv + first);
 }

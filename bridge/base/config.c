@@ -91,7 +91,7 @@ static void put_source (struct buf *out, const struct config_loader *self, const
         buf_puts (out, "default");
         break;
     case SOURCE_ENVIRONMENT:
-        buf_puts (out, "variable ENVIRONMENT");
+        buf_printf (out, "variable %s", option_fallback ((enum option_id) (row - option_rows)));
         break;
     case SOURCE_FILE:
         buf_printf (out, "file %s", self->file);
@@ -312,6 +312,15 @@ static void take_over (struct config *self, struct config *next, const struct op
         *option_int (self, row) = *option_int (next, row);
     else
         *option_bool (self, row) = *option_bool (next, row);
+}
+
+bool config_may_reload (const struct config *self, const struct config *next, struct buf *error)
+{
+    if (strcmp (self->environment, next->environment) == 0)
+        return true;
+    buf_printf (error, "option environment: \"%s\" wants a restart; \"%s\" is in force\n", next->environment,
+                self->environment);
+    return false;
 }
 
 void config_reload (struct config *self, struct config *next, struct buf *changed)

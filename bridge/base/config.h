@@ -36,9 +36,16 @@ void config_help (struct buf *out);
 /* Append the Markdown table of the reference. */
 void config_reference (struct buf *out);
 
+/* May a running bridge go on with `next`? Not with another environment, by whose rules `next` was judged: what tests
+ * may do would come into production that way. False then, with a line in `error`. */
+NODISCARD bool config_may_reload (const struct config *self, const struct config *next, struct buf *error);
+
 /* Take from `next` the values of the options that may be reloaded (moves the texts). `changed` (may be NULL) gets the
  * names of options that differ but want a restart, comma-separated. */
 void config_reload (struct config *self, struct config *next, struct buf *changed);
+
+/* Overwrite the values of secrets in these flags (argv[0] is the first), which `ps` shows. How many there were. */
+size_t config_hide_secrets (int argc, char **argv);
 
 /* Is this one of the comma-separated words of `list`? Blanks around a word do not count. */
 bool config_list_has (const char *list, struct slice word);

@@ -8,6 +8,7 @@
 
 #define HMAC_KEY_MIN 32  /* bytes; RFC 7518 section 3.2 for HS256 */
 #define IPC_PATH_MAX 107 /* bytes; sun_path without its NUL */
+#define BYPASS_MIN   16  /* bytes */
 
 /* --- Addresses --- */
 
@@ -198,13 +199,41 @@ static void check_proxies (struct config_loader *self)
         config_fault_option (self, OPTION_trusted_proxies, "holds more than %d entries", CIDRS_MAX);
 }
 
+static bool is_production (const struct config_loader *self)
+{
+    return strcmp (self->config->environment, "production") == 0 && !self->faulty[OPTION_environment];
+}
+
+/* What could not come back out of a header or an entry of Sec-WebSocket-Protocol would be a key that fits nobody. */
+static bool is_sendable (const char *key)
+{
+    for (; *key; key++)
+        if (*key <= ' ' || *key > '~' || *key == ',')
+            return false;
+    return true;
+}
+
+static void check_bypass (struct config_loader *self)
+{
+    const char *key = self->config->e2e_bypass_key;
+    if (!*key)
+        return;
+    if (is_production (self))
+        config_fault_option (self, OPTION_e2e_bypass_key, "lets in whoever knows it and is refused in production");
+    else if (strlen (key) < BYPASS_MIN)
+        config_fault_option (self, OPTION_e2e_bypass_key, "is shorter than %d bytes", BYPASS_MIN);
+    else if (!is_sendable (key))
+        config_fault_option (self, OPTION_e2e_bypass_key, "holds other than visible ASCII characters, or a comma");
+}
+
 static void check_keys (struct config_loader *self)
 {
     const struct config *config = self->config;
     if (*config->jwt_secret && *config->jwt_secret_file)
         config_fault_option (self, OPTION_jwt_secret_file, "does not go together with jwt-secret; set one of them");
-    if (strcmp (config->environment, "production") == 0 && !self->faulty[OPTION_environment] && *config->jwt_secret &&
-        strlen (config->jwt_secret) < HMAC_KEY_MIN)
+    if (*config->jwt_secret_previous_file && !*config->jwt_secret && !*config->jwt_secret_file)
+        config_fault_option (self, OPTION_jwt_secret_previous_file, "is given without jwt-secret-file or jwt-secret");
+    if (is_production (self) && *config->jwt_secret && strlen (config->jwt_secret) < HMAC_KEY_MIN)
         config_fault_option (self, OPTION_jwt_secret, "is shorter than the %d bytes that production wants",
                              HMAC_KEY_MIN);
     if (!*config->jwt_secret && !*config->jwt_secret_file && !*config->jwt_public_key_file && !*config->jwks_file)
@@ -249,4 +278,5 @@ void config_check_rules (struct config_loader *self)
     check_endpoints (self, OPTION_runtime_commands);
     check_endpoints (self, OPTION_runtime_events);
     check_keys (self);
+    check_bypass (self);
 }

@@ -120,21 +120,50 @@ static bool is_flag (const char *arg)
     return strncmp (arg, "--", 2) == 0 && arg[2];
 }
 
+/* The flag at argv[i], as --NAME VALUE or --NAME=VALUE: its name, and its value or NULL. The index behind it. */
+static int read_flag (int argc, char **argv, int i, struct slice *name, char **value)
+{
+    char *text = argv[i] + 2, *equals = strchr (text, '=');
+    *name = slice_of (text, equals ? (size_t) (equals - text) : strlen (text));
+    *value = equals ? equals + 1 : NULL;
+    if (!equals && i + 1 < argc && !is_flag (argv[i + 1]))
+        *value = argv[++i];
+    return i + 1;
+}
+
 /* A stray word is not shown: with a quote forgotten it can be a part of a secret. */
 void config_take_flags (struct config_loader *self, int argc, char **argv)
 {
-    for (int i = 0; i < argc; i++) {
+    struct slice name;
+    char *value;
+    for (int i = 0; i < argc;) {
         if (!is_flag (argv[i])) {
-            config_fault (self, "argument %d is no option; options are --NAME VALUE or --NAME=VALUE", i + 1);
+            config_fault (self, "argument %d is no option; options are --NAME VALUE or --NAME=VALUE", ++i);
             continue;
         }
-        const char *name = argv[i] + 2, *equals = strchr (name, '=');
-        size_t n = equals ? (size_t) (equals - name) : strlen (name);
-        const char *value = equals ? equals + 1 : NULL;
-        if (!equals && i + 1 < argc && !is_flag (argv[i + 1]))
-            value = argv[++i];
-        take_flag (self, slice_of (name, n), value);
+        i = read_flag (argc, argv, i, &name, &value);
+        take_flag (self, name, value);
     }
+}
+
+size_t config_hide_secrets (int argc, char **argv)
+{
+    size_t hidden = 0;
+    struct slice name;
+    char *value;
+    for (int i = 0; i < argc;) {
+        if (!is_flag (argv[i])) {
+            i++;
+            continue;
+        }
+        i = read_flag (argc, argv, i, &name, &value);
+        enum option_id id = find (name);
+        if (id == OPTION_COUNT || option_rows[id].kind != OPTION_KIND_SECRET || !value || !*value)
+            continue;
+        memset (value, '*', strlen (value));
+        hidden++;
+    }
+    return hidden;
 }
 
 /* Kubernetes puts variables of every Service into the pod; those of one called agentbridge, or
@@ -170,14 +199,37 @@ static void take_variable (struct config_loader *self, const char *assignment)
         fault_unknown (self, slice_of (option, n), "variable " VARIABLE_PREFIX, name);
 }
 
+/* Variables that others have named. */
+static const struct fallback {
+    enum option_id id;
+    const char *name;
+} fallbacks[] = {{OPTION_environment, "ENVIRONMENT"}, {OPTION_e2e_bypass_key, "E2E_OAUTH_SIMULATION_KEY"}};
+
+const char *option_fallback (enum option_id id)
+{
+    for (size_t i = 0; i < COUNT_OF (fallbacks); i++)
+        if (fallbacks[i].id == id)
+            return fallbacks[i].name;
+    return "";
+}
+
+static void take_fallback (struct config_loader *self, const char *assignment)
+{
+    for (size_t i = 0; i < COUNT_OF (fallbacks); i++) {
+        size_t n = strlen (fallbacks[i].name);
+        if (strncmp (assignment, fallbacks[i].name, n) == 0 && assignment[n] == '=' && assignment[n + 1])
+            offer (self, fallbacks[i].id, SOURCE_ENVIRONMENT, assignment + n + 1);
+    }
+}
+
 void config_take_variables (struct config_loader *self, char **env)
 {
-    const size_t n = strlen (VARIABLE_PREFIX), m = strlen ("ENVIRONMENT=");
+    const size_t n = strlen (VARIABLE_PREFIX);
     for (; env && *env; env++) {
         if (strncmp (*env, VARIABLE_PREFIX, n) == 0)
             take_variable (self, *env + n);
-        else if (strncmp (*env, "ENVIRONMENT=", m) == 0 && (*env)[m])
-            offer (self, OPTION_environment, SOURCE_ENVIRONMENT, *env + m);
+        else
+            take_fallback (self, *env);
     }
 }
 

@@ -45,13 +45,16 @@ static inline bool option_is_text (const struct option_row *row)
 /* AGENTBRIDGE_LISTEN for listen. */
 void option_put_variable (struct buf *out, const struct option_row *row);
 
+/* The variable without our prefix that is read as well, weaker than every other source; "" when there is none. */
+const char *option_fallback (enum option_id id);
+
 /* What may stand there: "a number from 1 to 10". */
 void option_put_allowed (struct buf *out, const struct option_row *row);
 
 /* Weakest first. */
 enum option_source {
     SOURCE_DEFAULT,
-    SOURCE_ENVIRONMENT, /* the variable ENVIRONMENT */
+    SOURCE_ENVIRONMENT, /* a variable without our prefix, see option_fallback */
     SOURCE_FILE,
     SOURCE_VARIABLE,
     SOURCE_FLAG

@@ -67,6 +67,11 @@ static const char *const LINK_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const RELOAD_values[] = {
+#define RELOAD(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 static const char *const RUN_OUTCOME_values[] = {
 #define RUN_OUTCOME(symbol) #symbol,
 #include "tbl/labels.h"
@@ -111,6 +116,7 @@ static const char *const LIMITED_values[] = {
 #define LABEL_COMMAND_DROP   "reason"
 #define LABEL_ACCEPT_FAILURE "reason"
 #define LABEL_LIMITED        "of"
+#define LABEL_RELOAD         "result"
 
 /* --- Storage: every row has its stretch of one array, laid out by the compiler --- */
 

@@ -58,6 +58,11 @@ enum command_drop {
 #include "tbl/labels.h"
 };
 
+enum reload {
+#define RELOAD(symbol) RELOAD_##symbol,
+#include "tbl/labels.h"
+};
+
 /* Counters and gauges. `label` is the index in the row's label list (tbl/metrics.h), 0 where there are no labels. */
 void metric_add (enum metric id, unsigned label, double n);
 void metric_set (enum metric id, unsigned label, double value);

@@ -32,14 +32,13 @@ static bool find_bearer (struct slice authorization, struct slice *token)
     return true;
 }
 
-/* The first entry of a comma list that begins with `prefix`. */
-static bool find_entry (struct slice list, const char *prefix, struct slice *token)
+bool auth_find_entry (struct slice list, const char *prefix, struct slice *rest)
 {
     struct slice entry;
     while (slice_next_item (&list, &entry)) {
         if (!begins_with (entry, prefix, false))
             continue;
-        *token = slice_of (entry.p + strlen (prefix), entry.n - strlen (prefix));
+        *rest = slice_of (entry.p + strlen (prefix), entry.n - strlen (prefix));
         return true;
     }
     return false;
@@ -50,10 +49,16 @@ static bool find_token (const struct auth_request *request, struct slice *token)
     if (find_bearer (request->authorization, token))
         return true;
     for (size_t i = 0; i < COUNT_OF (token_prefixes); i++)
-        if (find_entry (request->subprotocols, token_prefixes[i], token))
+        if (auth_find_entry (request->subprotocols, token_prefixes[i], token))
             return true;
     *token = request->query_token;
     return token->n > 0;
+}
+
+bool auth_has_token (const struct auth_request *request)
+{
+    struct slice token;
+    return find_token (request, &token);
 }
 
 void auth_check (struct jwt_result *result, const struct keys *keys, struct token_cache *cache,

@@ -20,6 +20,12 @@ struct auth_request {
 void auth_check (struct jwt_result *result, const struct keys *keys, struct token_cache *cache,
                  const struct jwt_rules *rules, const struct auth_request *request, double now);
 
+/* Is there a token, good or bad? */
+bool auth_has_token (const struct auth_request *request);
+
+/* The first entry of a comma list that begins with `prefix`, without it. False when there is none. */
+bool auth_find_entry (struct slice list, const char *prefix, struct slice *rest);
+
 /* The same for a bare T, as in refresh_token. */
 void auth_check_token (struct jwt_result *result, const struct keys *keys, struct token_cache *cache,
                        const struct jwt_rules *rules, struct slice token, double now);

@@ -2,6 +2,7 @@
 #include "base/metrics.h"
 #include "base/utf8.h"
 #include "core/auth.h"
+#include "core/bypass.h"
 #include "core/forwarded.h"
 #include "core/hub.h"
 #include "core/json_mp.h"
@@ -227,16 +228,42 @@ static enum error_code memory_is_out (const char **check)
     return ERROR_TOO_MANY_CONNECTIONS;
 }
 
+static void tell_bypass (const struct conn *conn, const char *user)
+{
+    struct log_ctx ctx = {.conn = slice_str (conn->id), .user = slice_str (user)};
+    char remote[IP_TEXT_LEN];
+    ip_format (&conn->ip, remote);
+    metric_inc (M_AUTH_BYPASS, 0);
+    LOG (AUTH_BYPASS_USED, &ctx, KV_S ("remote", remote));
+}
+
+/* By token; without any by the bypass, where there is one. */
+static void identify (struct jwt_result *result, const struct conn *conn, const struct request *request,
+                      const struct auth_request *where)
+{
+    struct hub *hub = conn->hub;
+    struct jwt_rules rules = jwt_rules_of (hub->config);
+    bool asked = bypass_asked (request, where->subprotocols) && !auth_has_token (where);
+    if (!asked || !bypass_enabled (hub->config)) {
+        auth_check (result, hub->keys, &hub->tokens, &rules, where, clock_wall ());
+        if (asked)
+            result->check = "token (the bypass is off)";
+        return;
+    }
+    bypass_check (result, hub->config, request, where->subprotocols);
+    if (result->error == ERROR_NONE)
+        tell_bypass (conn, result->user);
+}
+
 static enum error_code authenticate (struct conn *conn, const struct request *request, struct slice subprotocols,
                                      const char **check)
 {
     struct buf query;
     struct auth_request where;
     struct jwt_result result;
-    struct jwt_rules rules = jwt_rules_of (conn->hub->config);
     buf_init (&query, 0);
     find_token (conn, request, subprotocols, &query, &where);
-    auth_check (&result, conn->hub->keys, &conn->hub->tokens, &rules, &where, clock_wall ());
+    identify (&result, conn, request, &where);
     *check = result.check;
     enum error_code error = query.failed ? memory_is_out (check) : result.error;
     session_set_expiry (conn, result.expires);

@@ -1,5 +1,6 @@
 #include "core/health.h"
 #include "base/metrics.h"
+#include "core/bypass.h"
 #include "core/lanes.h"
 #include "core/subprotocol.h"
 #include "version.h"
@@ -67,6 +68,7 @@ int health_write (const struct hub *hub, struct buf *out)
     struct checks checks = look (hub);
     bool serving = checks.keys && checks.accepting;
     bool linked = checks.commands && checks.events;
+    bool bypass = bypass_enabled (hub->config);
     append_json (json_pack ("{s:s, s:f, s:s, s:s, s:f, s:{s:b, s:b, s:b, s:b, s:b}, s:o, s:{s:b, s:o}, s:{s:b, s:b}}",
                             "status", serving ? (linked ? "healthy" : "degraded") : "unhealthy", "timestamp",
                             clock_wall (), "environment", hub->config->environment, "version", AGENTBRIDGE_VERSION,
@@ -74,7 +76,7 @@ int health_write (const struct hub *hub, struct buf *out)
                             "runtime_commands", checks.commands, "runtime_events", checks.events, "auth_keys",
                             checks.keys, "accepting", checks.accepting, "engine", true, "metrics", numbers (hub),
                             "config", "pre_connection_auth_required", true, "subprotocols", subprotocols (),
-                            "e2e_testing", "enabled", false, "auth_bypass_active", false),
+                            "e2e_testing", "enabled", bypass, "auth_bypass_active", bypass),
                  out);
     return serving ? 200 : 503;
 }

@@ -145,6 +145,17 @@ static bool add_secret_text (struct loader *self, const char *where, struct slic
     return add_secret (self, where, text);
 }
 
+static bool is_line_end (struct slice text)
+{
+    return slice_is (text, "\n") || slice_is (text, "\r\n");
+}
+
+/* No rotation is going on: the file is empty. */
+static bool add_previous_text (struct loader *self, const char *where, struct slice text)
+{
+    return text.n == 0 || is_line_end (text) || add_secret_text (self, where, text);
+}
+
 static EVP_PKEY *certificate_pkey (const unsigned char *der, long n)
 {
     X509 *cert = d2i_X509 (NULL, &der, n);
@@ -273,6 +284,7 @@ static bool add_sources (struct loader *self, const struct keys_sources *sources
     self->any_source = given (sources->secret);
     return (!given (sources->secret) || add_secret (self, "jwt-secret", slice_str (sources->secret))) &&
            add_file (self, "jwt-secret-file", sources->secret_file, add_secret_text) &&
+           add_file (self, "jwt-secret-previous-file", sources->previous_secret_file, add_previous_text) &&
            add_file (self, "jwt-public-key-file", sources->public_key_file, add_pem) &&
            add_file (self, "jwks-file", sources->jwks_file, add_jwks);
 }
@@ -302,6 +314,7 @@ struct keys_sources keys_sources_of (const struct config *config)
 {
     return (struct keys_sources){.secret = config->jwt_secret,
                                  .secret_file = config->jwt_secret_file,
+                                 .previous_secret_file = config->jwt_secret_previous_file,
                                  .public_key_file = config->jwt_public_key_file,
                                  .jwks_file = config->jwks_file,
                                  .algorithms = config->jwt_algorithms,

@@ -17,7 +17,8 @@ struct keys {
 struct keys_sources {
     const char *secret; /* HMAC secret itself */
     const char *secret_file;
-    const char *public_key_file; /* PEM, one or more public keys (or certificates) */
+    const char *previous_secret_file; /* a second one, for rotation; the file may be empty */
+    const char *public_key_file;      /* PEM, one or more public keys (or certificates) */
     const char *jwks_file;
     const char *algorithms; /* comma list that narrows; "" = all that the keys serve. `none` is refused */
     bool production;        /* an HMAC secret must have 32 bytes or more */

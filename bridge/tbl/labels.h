@@ -24,6 +24,9 @@
 #ifndef LIMITED
 #define LIMITED(symbol)
 #endif
+#ifndef RELOAD
+#define RELOAD(symbol)
+#endif
 
 /* What became of a client's message. */
 CLIENT_RESULT (forwarded)    /* handed to the runtime */
@@ -76,6 +79,10 @@ ACCEPT_FAILURE (memory)
 LIMITED (addresses)
 LIMITED (users)
 
+/* What became of a reload. */
+RELOAD (ok)
+RELOAD (failed)              /* what was in force stays */
+
 #undef CLIENT_RESULT
 #undef EVICTION
 #undef RESUME
@@ -84,3 +91,4 @@ LIMITED (users)
 #undef COMMAND_DROP
 #undef LIMITED
 #undef ACCEPT_FAILURE
+#undef RELOAD

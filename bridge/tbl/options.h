@@ -15,6 +15,8 @@ OPTION (STR,    bridge_id,                   "bridge-id",                  "",  
         "ZeroMQ routing id and `bridge` field; the host name when not set")
 OPTION (CHOICE, environment,                 "environment",                "production",          0,     "production|staging|development|test", false,
         "Where this runs; production refuses everything meant for tests")
+OPTION (SECRET, e2e_bypass_key,              "e2e-bypass-key",             "",                    0,     255,                  false,
+        "Key of the bypass for tests of a deployment (16 bytes or more): who sends it comes in as any user; refused in production")
 OPTION (STR,    runtime_commands,            "runtime-commands",           ">tcp://127.0.0.1:5555", 1,   4096,                 false,
         "Command endpoints (the runtime's ROUTER): > connects, @ binds, comma list")
 OPTION (STR,    runtime_events,              "runtime-events",             ">tcp://127.0.0.1:5556", 1,   4096,                 false,
@@ -33,6 +35,8 @@ OPTION (SECRET, jwt_secret,                  "jwt-secret",                 "",  
         "HMAC key of the tokens; production wants 32 bytes or more")
 OPTION (FILE,   jwt_secret_file,             "jwt-secret-file",            "",                    0,     4096,                 true,
         "File with the HMAC key (one trailing newline is not part of it)")
+OPTION (FILE,   jwt_secret_previous_file,    "jwt-secret-previous-file",   "",                    0,     4096,                 true,
+        "File with a second HMAC key that is accepted too, while the keys are rotated; an empty file holds none")
 OPTION (FILE,   jwt_public_key_file,         "jwt-public-key-file",        "",                    0,     4096,                 true,
         "PEM file with RSA, EC or Ed25519 public keys")
 OPTION (FILE,   jwks_file,                   "jwks-file",                  "",                    0,     4096,                 true,

@@ -137,6 +137,58 @@ static void stronger_sources_win (void **state)
     }
 }
 
+/* The variable of others is the weakest source, and an empty one is none. */
+static void sources_of_the_bypass_key (void **state)
+{
+#define TEST_KEY KEY "--environment test "
+    static const struct {
+        const char *args, *env, *file, *key;
+    } rows[] = {
+        {TEST_KEY, NULL, NULL, ""},
+        {TEST_KEY, "E2E_OAUTH_SIMULATION_KEY=0123456789abcdef", NULL, "0123456789abcdef"},
+        {TEST_KEY, "E2E_OAUTH_SIMULATION_KEY=", NULL, ""},
+        {TEST_KEY, "E2E_OAUTH_SIMULATION_KEY", NULL, ""},
+        {TEST_KEY, "E2E_OAUTH_SIMULATION_KEYS=0123456789abcdef", NULL, ""},
+        {TEST_KEY, "E2E_OAUTH_SIMULATION_KEY=v123456789abcdef", "e2e-bypass-key = f123456789abcdef\n",
+         "f123456789abcdef"},
+        {TEST_KEY, "E2E_OAUTH_SIMULATION_KEY=v123456789abcdef AGENTBRIDGE_E2E_BYPASS_KEY=w123456789abcdef", NULL,
+         "w123456789abcdef"},
+        {TEST_KEY "--e2e-bypass-key a123456789abcdef", "AGENTBRIDGE_E2E_BYPASS_KEY=w123456789abcdef", NULL,
+         "a123456789abcdef"},
+        {KEY "--e2e-bypass-key=", "E2E_OAUTH_SIMULATION_KEY=v123456789abcdef", NULL, ""},
+    };
+    (void) state;
+    for (size_t i = 0; i < COUNT_OF (rows); i++) {
+        struct config *config = load_good (rows[i].args, rows[i].env, rows[i].file);
+        assert_string_equal (config->e2e_bypass_key, rows[i].key);
+        config_destroy (&config);
+    }
+}
+
+static void no_bypass_in_production (void **state)
+{
+    static const char why[] = "lets in whoever knows it and is refused in production\n";
+    static const struct {
+        const char *args, *env, *file, *source;
+    } rows[] = {
+        {KEY "--e2e-bypass-key 0123456789abcdef", NULL, NULL, "flag --e2e-bypass-key"},
+        {KEY "--e2e-bypass-key=x", NULL, NULL, "flag --e2e-bypass-key"},
+        {KEY, "AGENTBRIDGE_E2E_BYPASS_KEY=0123456789abcdef", NULL, "variable AGENTBRIDGE_E2E_BYPASS_KEY"},
+        {KEY, "E2E_OAUTH_SIMULATION_KEY=0123456789abcdef", NULL, "variable E2E_OAUTH_SIMULATION_KEY"},
+        {KEY, NULL, "e2e-bypass-key = 0123456789abcdef\n", "file a.conf"},
+        {KEY "--environment production", "ENVIRONMENT=test E2E_OAUTH_SIMULATION_KEY=0123456789abcdef", NULL,
+         "variable E2E_OAUTH_SIMULATION_KEY"},
+        {KEY, "AGENTBRIDGE_ENVIRONMENT=production E2E_OAUTH_SIMULATION_KEY=0123456789abcdef", "environment = test\n",
+         "variable E2E_OAUTH_SIMULATION_KEY"},
+    };
+    char fault[256];
+    (void) state;
+    for (size_t i = 0; i < COUNT_OF (rows); i++) {
+        snprintf (fault, sizeof fault, "option e2e-bypass-key: *** (%s) %s", rows[i].source, why);
+        assert_faults (rows[i].args, rows[i].env, rows[i].file, fault);
+    }
+}
+
 static void the_file_is_named_by_flag_or_variable (void **state)
 {
     static const struct {
@@ -328,6 +380,19 @@ static const struct {
     {KEY "--curve-runtime-file key --runtime-events @tcp://*:1",
      "option curve-runtime-file: \"key\" (flag --curve-runtime-file) is given without curve-secret-file; CURVE needs "
      "both\n"},
+    {"--jwks-file key --jwt-secret-previous-file key",
+     "option jwt-secret-previous-file: \"key\" (flag --jwt-secret-previous-file) is given without jwt-secret-file or "
+     "jwt-secret\n"},
+    {TEST_KEY "--e2e-bypass-key 0123456789abcde",
+     "option e2e-bypass-key: *** (flag --e2e-bypass-key) is shorter than 16 bytes\n"},
+    {TEST_KEY "--e2e-bypass-key 0123456789abcdef~",
+     "option e2e-bypass-key: *** (flag --e2e-bypass-key) holds other than visible ASCII characters, or a comma\n"},
+    {TEST_KEY "--e2e-bypass-key 0123456789abcdef\n",
+     "option e2e-bypass-key: *** (flag --e2e-bypass-key) holds other than visible ASCII characters, or a comma\n"},
+    {TEST_KEY "--e2e-bypass-key 0123456789abcdef,",
+     "option e2e-bypass-key: *** (flag --e2e-bypass-key) holds other than visible ASCII characters, or a comma\n"},
+    {TEST_KEY "--e2e-bypass-key 0123456789abcdef\xff",
+     "option e2e-bypass-key: *** (flag --e2e-bypass-key) holds other than visible ASCII characters, or a comma\n"},
 };
 
 static void rules_across_options (void **state)
@@ -642,6 +707,57 @@ static void reload_moves_what_may_change (void **state)
     buf_fini (&changed);
 }
 
+/* By whatever way: the environment of a running bridge stays, and so does the key of its bypass. */
+static void reload_keeps_the_environment (void **state)
+{
+    struct buf text;
+    (void) state;
+    buf_init (&text, 0);
+    struct config *production = load_good (KEY, NULL, NULL), *test = load_good (TEST_KEY, NULL, NULL);
+    struct config *bypass = load_good (TEST_KEY "--e2e-bypass-key 0123456789abcdef", NULL, NULL);
+    assert_false (config_may_reload (production, bypass, &text));
+    assert_true (
+        slice_is (buf_slice (&text), "option environment: \"test\" wants a restart; \"production\" is in force\n"));
+    assert_false (config_may_reload (bypass, production, &text));
+    buf_reset (&text);
+    assert_true (config_may_reload (test, bypass, &text));
+    assert_int_equal (text.n, 0);
+    config_reload (test, bypass, &text);
+    assert_true (slice_is (buf_slice (&text), "e2e-bypass-key"));
+    assert_string_equal (test->e2e_bypass_key, "");
+    config_destroy (&production);
+    config_destroy (&test);
+    config_destroy (&bypass);
+    buf_fini (&text);
+}
+
+static void hidden_flags (void **state)
+{
+    char text[] = "--jwt-secret abc --drain-key=de --listen a:1 stray --e2e-bypass-key --jwt-secret= --jwt-secret "
+                  "--jwt-issuer x --e2e-bypass-key f";
+    static const char *const shown[] = {"--jwt-secret",
+                                        "***",
+                                        "--drain-key=**",
+                                        "--listen",
+                                        "a:1",
+                                        "stray",
+                                        "--e2e-bypass-key",
+                                        "--jwt-secret=",
+                                        "--jwt-secret",
+                                        "--jwt-issuer",
+                                        "x",
+                                        "--e2e-bypass-key",
+                                        "*"};
+    char *argv[32];
+    (void) state;
+    int argc = words (text, argv, 32);
+    assert_int_equal (config_hide_secrets (argc, argv), 3);
+    assert_int_equal (argc, COUNT_OF (shown));
+    for (int i = 0; i < argc; i++)
+        assert_string_equal (argv[i], shown[i]);
+    assert_int_equal (config_hide_secrets (0, argv), 0);
+}
+
 static void lists (void **state)
 {
     static const struct {
@@ -665,6 +781,8 @@ int main (void)
         TEST (defaults_are_those_of_the_table),
         TEST (host_name_is_the_default_bridge_id),
         TEST (stronger_sources_win),
+        TEST (sources_of_the_bypass_key),
+        TEST (no_bypass_in_production),
         TEST (the_file_is_named_by_flag_or_variable),
         TEST (booleans_have_eight_words),
         TEST (variables_of_kubernetes_are_ignored),
@@ -683,6 +801,8 @@ int main (void)
         TEST (help_is_aligned_within_100_columns),
         TEST (reference_is_a_table),
         TEST (reload_moves_what_may_change),
+        TEST (reload_keeps_the_environment),
+        TEST (hidden_flags),
         TEST (lists),
     };
     return cmocka_run_group_tests (tests, set_up, tear_down);

@@ -90,6 +90,23 @@ static void test_values (void **state)
     json_decref (health);
 }
 
+/* Where a key makes the bypass usable, whoever looks can see it; the key is not shown. */
+static void test_bypass (void **state)
+{
+    (void) state;
+    int status;
+    hub_down ();
+    HUB_UP ("--environment", "staging", "--e2e-bypass-key", "0123456789abcdef");
+    struct buf out;
+    buf_init (&out, 0);
+    json_t *health = document (health_write, &status);
+    expect_json (json_object_get (health, "e2e_testing"), "{\"enabled\":true,\"auth_bypass_active\":true}");
+    health_write (&hub, &out);
+    assert_null (memmem (out.p, out.n, "0123456789abcdef", 16));
+    json_decref (health);
+    buf_fini (&out);
+}
+
 /* --- checks -------------------------------------------------------------------------------------------------- */
 
 static struct keys no_keys;
@@ -255,6 +272,7 @@ int main (void)
         TEST (test_keys),    TEST (test_values),         TEST (test_health_checks),
         TEST (test_ready),   TEST (test_no_keys_at_all), TEST (test_connections),
         TEST (test_numbers), TEST (test_error_rate),     TEST (test_nothing_private),
+        TEST (test_bypass),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -514,6 +514,30 @@ static void test_secret_file (void **state)
     expect_secret_file (SLICE (SECRET "\0\xff"), SLICE (SECRET "\0\xff"));
 }
 
+/* The first one is what `agentbridge token` signs with; both verify. An empty file is no second one. */
+static void test_previous_secret (void **state)
+{
+    static const char second[] = "fedcba9876543210fedcba9876543210";
+    static const struct {
+        const char *content;
+        size_t keys;
+    } cases[] = {{"", 1}, {"\n", 1}, {"\r\n", 1}, {second, 2}, {"fedcba9876543210fedcba9876543210\n", 2}};
+    (void) state;
+    for (size_t i = 0; i < COUNT_OF (cases); i++) {
+        char *path = make_file (slice_str (cases[i].content));
+        struct keys *keys =
+            load (&(struct keys_sources){.secret = SECRET, .previous_secret_file = path, .production = true});
+        assert_non_null (keys);
+        assert_int_equal (keys->n, cases[i].keys);
+        assert_true (slice_is (slice_of (keys->key[0].secret, keys->key[0].secret_n), SECRET));
+        if (keys->n == 2)
+            assert_true (slice_is (slice_of (keys->key[1].secret, keys->key[1].secret_n), second));
+        keys_destroy (&keys);
+        unlink (path);
+        free (path);
+    }
+}
+
 /* A file with this content as `member` fails with this line, in which %s stands for the file. */
 #define EXPECT_FILE_FAULT(member, content, line)                                                                       \
     do {                                                                                                               \
@@ -534,6 +558,9 @@ static void test_secret_file_faults (void **state)
     EXPECT_FILE_FAULT (
         secret_file, SLICE ("short\n"),
         "jwt-secret-file: %s: the secret has 5 bytes; production wants 32 or more (openssl rand -hex 32)");
+    EXPECT_FILE_FAULT (
+        previous_secret_file, SLICE ("short\n"),
+        "jwt-secret-previous-file: %s: the secret has 5 bytes; production wants 32 or more (openssl rand -hex 32)");
     EXPECT_FILE_FAULT (secret_file, slice_str (pem), looks);
     EXPECT_FILE_FAULT (secret_file, slice_str (private), looks);
     expect_fault (&(struct keys_sources){.secret = pem}, NULL,
@@ -695,18 +722,31 @@ static void test_all_sources (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_jwk_algorithms),   cmocka_unit_test (test_jwk_alg_does_not_fit),
-        cmocka_unit_test (test_jwk_purpose),      cmocka_unit_test (test_jwk_private),
-        cmocka_unit_test (test_jwk_shape),        cmocka_unit_test (test_rsa_exponent),
-        cmocka_unit_test (test_rsa_size),         cmocka_unit_test (test_rsa_modulus),
-        cmocka_unit_test (test_ec_point),         cmocka_unit_test (test_ed25519_point),
-        cmocka_unit_test (test_jwks_mixed),       cmocka_unit_test (test_jwks_shape),
-        cmocka_unit_test (test_jwks_too_many),    cmocka_unit_test (test_algorithm_list),
-        cmocka_unit_test (test_no_source),        cmocka_unit_test (test_secret),
-        cmocka_unit_test (test_secret_file),      cmocka_unit_test (test_secret_file_faults),
-        cmocka_unit_test (test_unreadable_files), cmocka_unit_test (test_pem),
-        cmocka_unit_test (test_pem_other_forms),  cmocka_unit_test (test_pem_faults),
-        cmocka_unit_test (test_jwks_file),        cmocka_unit_test (test_all_sources),
+        cmocka_unit_test (test_jwk_algorithms),
+        cmocka_unit_test (test_jwk_alg_does_not_fit),
+        cmocka_unit_test (test_jwk_purpose),
+        cmocka_unit_test (test_jwk_private),
+        cmocka_unit_test (test_jwk_shape),
+        cmocka_unit_test (test_rsa_exponent),
+        cmocka_unit_test (test_rsa_size),
+        cmocka_unit_test (test_rsa_modulus),
+        cmocka_unit_test (test_ec_point),
+        cmocka_unit_test (test_ed25519_point),
+        cmocka_unit_test (test_jwks_mixed),
+        cmocka_unit_test (test_jwks_shape),
+        cmocka_unit_test (test_jwks_too_many),
+        cmocka_unit_test (test_algorithm_list),
+        cmocka_unit_test (test_no_source),
+        cmocka_unit_test (test_secret),
+        cmocka_unit_test (test_secret_file),
+        cmocka_unit_test (test_secret_file_faults),
+        cmocka_unit_test (test_previous_secret),
+        cmocka_unit_test (test_unreadable_files),
+        cmocka_unit_test (test_pem),
+        cmocka_unit_test (test_pem_other_forms),
+        cmocka_unit_test (test_pem_faults),
+        cmocka_unit_test (test_jwks_file),
+        cmocka_unit_test (test_all_sources),
     };
     return cmocka_run_group_tests (tests, set_up, tear_down);
 }
