@@ -15,7 +15,7 @@ def test_second_connection(bridge, runtime, stack):
     assert bridge.metric(HITS) == 0
     second = stack.connect("alice", token=token)
     assert bridge.metric(HITS) == 1
-    claims = [command.headers["claims"] for command in runtime.commands("CONNECT")]
+    claims = [command.headers["claims"] for command in runtime.wait_commands("CONNECT", 2)]
     assert claims[0] == claims[1] and claims[0]["role"] == "editor"
     for client in (first, second):
         client.send({"type": "refresh_token", "token": token})
