@@ -27,6 +27,7 @@ struct bridge {
     struct drain drain;
     struct link *link;
     struct ws *ws;
+    struct tls *tls; /* NULL: the public port is plain */
     struct public *public;
     struct admin *admin;
 
@@ -168,7 +169,23 @@ struct keys *bridge_load_keys (const struct config *config, struct buf *error)
     return keys;
 }
 
-static void apply (struct bridge *self, struct config *next, struct keys *keys)
+/* The pair that `next` names, for tls_set_identity. */
+static bool load_identity (const struct bridge *self, const struct config *next, struct tls_identity *identity,
+                           struct buf *error)
+{
+    *identity = (struct tls_identity){0};
+    if (tls_is_configured (next) != (self->tls != NULL)) {
+        buf_puts (error, "option tls-cert-file: TLS is switched on and off by a restart only\n");
+        return false;
+    }
+    if (!self->tls)
+        return true;
+    bool ok = tls_identity_load (identity, next, error);
+    metric_inc (M_TLS_RELOADS, ok ? TLS_RELOAD_ok : TLS_RELOAD_failed);
+    return ok;
+}
+
+static void apply (struct bridge *self, struct config *next, struct tls_identity *identity, struct keys *keys)
 {
     struct buf unchanged;
     buf_init (&unchanged, 0);
@@ -176,6 +193,8 @@ static void apply (struct bridge *self, struct config *next, struct keys *keys)
     hub_set_keys (&self->hub, keys);
     keys_destroy (&self->keys);
     self->keys = keys;
+    if (self->tls)
+        tls_set_identity (self->tls, identity);
     log_set_level (log_level_of (self->config->log_level));
     LOG (RELOADED, NULL, KV_U ("keys", keys->n), KV_SL ("want_restart", buf_slice (&unchanged)));
     buf_fini (&unchanged);
@@ -189,11 +208,14 @@ static void on_hangup (uv_signal_t *handle, UNUSED int signum)
     buf_init (&error, 0);
     clock_refresh ();
     struct config *next = self->load_fn ? self->load_fn (self->load_arg, &error) : NULL;
-    struct keys *keys = next ? bridge_load_keys (next, &error) : NULL;
+    struct tls_identity identity = {0};
+    bool ok = next && load_identity (self, next, &identity, &error);
+    struct keys *keys = ok ? bridge_load_keys (next, &error) : NULL;
     if (keys)
-        apply (self, next, keys);
+        apply (self, next, &identity, keys);
     else
         LOG (RELOAD_FAILED, NULL, KV_SL ("why", error.n ? buf_slice (&error) : slice_str ("out of memory")));
+    tls_identity_fini (&identity);
     config_destroy (&next);
     buf_fini (&error);
 }
@@ -249,7 +271,11 @@ static bool open_edges (struct bridge *self, struct buf *error)
                   "cannot start libwebsockets; is its plug-in for libuv there (Debian: libwebsockets-evlib-uv)?\n");
         return false;
     }
-    self->public = public_new (&self->loop, &self->hub, self->ws, error);
+    bool secure = tls_is_configured (self->hub.config);
+    self->tls = secure ? tls_new (&self->loop, &self->hub, error) : NULL;
+    if (secure && !self->tls)
+        return false;
+    self->public = public_new (&self->loop, &self->hub, self->ws, self->tls, error);
     self->admin = self->public ? admin_new (&self->loop, &self->hub, &self->drain, error) : NULL;
     return self->admin != NULL;
 }
@@ -285,6 +311,7 @@ void bridge_destroy (struct bridge **self_p)
         return;
     admin_destroy (&self->admin);
     public_destroy (&self->public);
+    tls_destroy (&self->tls);
     link_destroy (&self->link);
     stop_handles (self);
     uv_run (&self->loop, UV_RUN_NOWAIT);

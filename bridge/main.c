@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "cmd/cmd.h"
+#include "edge/tls_identity.h"
 #include "version.h"
 
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <sys/resource.h>
 
 #define SPARE_FDS 512 /* beside the connections: listeners, ZeroMQ, files, plain HTTP requests */
+#define TLS_FDS   3   /* of one connection: its socket, and the pair behind it (edge/tls.c) */
 
 extern char **environ;
 
@@ -86,11 +88,16 @@ static int reference (int argc, char **argv)
 
 /* --- serve --------------------------------------------------------------------------------------------------- */
 
+static rlim_t fds_each (const struct config *config)
+{
+    return tls_is_configured (config) ? TLS_FDS : 1;
+}
+
 /* Room for the connections that are allowed, and no more: libwebsockets keeps tables of the size of the limit. */
 static void raise_descriptor_limit (const struct config *config)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t) config->max_connections + SPARE_FDS;
+    rlim_t wanted = (rlim_t) config->max_connections * fds_each (config) + SPARE_FDS;
     if (getrlimit (RLIMIT_NOFILE, &limit) != 0)
         return;
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
@@ -103,7 +110,8 @@ static void fit_to_descriptors (struct config *config)
     struct rlimit limit;
     if (getrlimit (RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return;
-    int64_t room = limit.rlim_cur > SPARE_FDS ? (int64_t) (limit.rlim_cur - SPARE_FDS) : 1;
+    rlim_t left = limit.rlim_cur > SPARE_FDS ? limit.rlim_cur - SPARE_FDS : 0;
+    int64_t room = left > fds_each (config) ? (int64_t) (left / fds_each (config)) : 1;
     if (config->max_connections <= room)
         return;
     LOG (LIMITED, NULL, KV_I ("max_connections", config->max_connections), KV_U ("descriptors", limit.rlim_cur),
@@ -163,8 +171,11 @@ static int serve (struct config **config_p, int argc, char **argv)
 static int check_config (const struct config *config)
 {
     struct buf out;
+    struct tls_identity identity = {0};
     buf_init (&out, 0);
-    struct keys *keys = bridge_load_keys (config, &out);
+    bool ok = !tls_is_configured (config) || tls_identity_load (&identity, config, &out);
+    tls_identity_fini (&identity);
+    struct keys *keys = ok ? bridge_load_keys (config, &out) : NULL;
     if (!keys)
         return fail (&out);
     keys_destroy (&keys);
