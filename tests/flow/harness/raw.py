@@ -45,15 +45,17 @@ def encode_frame(opcode, payload=b"", fin=True, masked=True, rsv=0):
 
 
 class RawClient:
-    """One TCP connection."""
+    """One TCP connection, with TLS in it when there is a context for it."""
 
-    def __init__(self, bridge, port="public", receive_buffer=None):
+    def __init__(self, bridge, port="public", receive_buffer=None, tls=None):
         self.port = bridge.ports[port]
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(scaled(10))
         self.socket.connect(("127.0.0.1", self.port))
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self._buffer = b""
 
     # bytes
