@@ -431,8 +431,8 @@ static int open_listener (const char *address, bool cork, struct buf *error)
     int fd = socket (found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        /* What is accepted inherits both: the answer and the first frame go out in one segment, when ws.c says so. Under
-         * TLS the relay has them together anyway, and nobody would take the cork out. */
+        /* What is accepted inherits both: the answer and the first frame go out in one segment, when ws.c says so.
+         * Under TLS the relay has them together anyway, and nobody would take the cork out. */
         setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         if (cork)
             setsockopt (fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);

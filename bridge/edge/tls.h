@@ -2,8 +2,8 @@
  *
  *     client ==TLS== relay ==socket pair== edge/http.c, then libwebsockets
  *
- * The relay does the handshake and then carries bytes both ways. It holds at most one record each way, and stops reading
- * one side while the other takes nothing, so that a slow client is as slow to the bridge as without TLS. */
+ * The relay does the handshake and then carries bytes both ways. It holds at most one record each way, and stops
+ * reading one side while the other takes nothing, so that a slow client is as slow to the bridge as without TLS. */
 #ifndef EDGE_TLS_H
 #define EDGE_TLS_H
 

@@ -35,10 +35,10 @@ static void set_rules (SSL_CTX *context, const struct config *config)
     bool only_13 = strcmp (config->tls_min_version, "1.3") == 0;
     SSL_CTX_set_min_proto_version (context, only_13 ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_options (context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_mode (context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                   SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode (context,
+                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_clear_mode (context, SSL_MODE_AUTO_RETRY);
-    SSL_CTX_set_read_ahead (context, 1); /* a record costs one read(2), not two */
+    SSL_CTX_set_read_ahead (context, 1);                          /* a record costs one read(2), not two */
     SSL_CTX_set_session_cache_mode (context, SSL_SESS_CACHE_OFF); /* tickets keep what there is to keep at the client */
     SSL_CTX_set_num_tickets (context, 1);
     SSL_CTX_set_alpn_select_cb (context, choose_protocol, NULL);
