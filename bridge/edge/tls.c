@@ -55,6 +55,7 @@ struct relay {
     } state;
     struct held up, down;
     bool up_over;          /* the client sends no more */
+    bool up_told;          /* and the bridge has been told */
     bool down_ended;       /* the bridge sends no more */
     bool down_over;        /* and all of it, with close_notify, is out */
     bool deaf;             /* the bridge has closed: what the client sends is thrown away */
@@ -233,10 +234,13 @@ static void give_client (struct relay *self, const uint8_t *bytes, size_t n)
     keep_rest (self, &self->down, bytes, n, taken);
 }
 
-/* The client sends no more: nor does our end of the pair. */
-static void end_up (struct relay *self)
+/* The client sends no more: nor does our end of the pair. Not while the client takes nothing either: libwebsockets asks
+ * again and again for what an ended socket has, as long as it cannot write. send-timeout-s ends such a connection. */
+static void tell_end (struct relay *self)
 {
-    self->up_over = true;
+    if (!self->up_over || self->up_told || self->down.n)
+        return;
+    self->up_told = true;
     shutdown (self->inside, SHUT_WR);
 }
 
@@ -251,7 +255,7 @@ static bool read_client (struct relay *self)
     if (step == STEP_DONE)
         give_bridge (self, self->tls->scratch, (size_t) n);
     else if (step == STEP_ENDED)
-        end_up (self);
+        self->up_over = true;
     else if (step != STEP_READ && step != STEP_WRITE)
         cut (self, step, why);
     return step == STEP_DONE;
@@ -313,6 +317,7 @@ static void settle (struct relay *self)
         end (self);
         return;
     }
+    tell_end (self);
     if (self->left && !timer_armed (&self->timer))
         wheel_set (&self->tls->hub->wheel, &self->timer, clock_now () + LINGER);
     bool to_send = self->down.n || self->read_wants_write || (self->down_ended && !self->down_over);

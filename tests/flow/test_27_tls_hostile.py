@@ -1,4 +1,5 @@
 """TLS: what is sent to the port that is no TLS, half of it, or too much of it costs that connection and nothing else."""
+import collections
 import contextlib
 import os
 import resource
@@ -9,6 +10,7 @@ import threading
 
 import pytest
 from harness import scaled
+from harness.raw import TEXT
 
 AT_ONCE = 1024  # handshakes (edge/tls.c)
 HELLO_HEAD = struct.pack("!BHH", 22, 0x0301, 512) + b"\x01\x00\x01\xfc\x03\x03"  # the beginning of a ClientHello
@@ -152,9 +154,37 @@ def test_client_that_refuses_the_certificate(secure, bridge):
     """Its alert stands in the log: this is how a wrong chain is noticed."""
     with pytest.raises(ssl.SSLCertVerificationError):
         secure.handshake(ssl.create_default_context())
-    bridge.wait_metric("tls_connections", 0)
-    assert (bridge.metric("tls_handshakes_total", result="failed") + bridge.metric("tls_faults_total")
-            + bridge.metric("tls_handshakes_total", result="gone")) == 1
+    bridge.wait_metric("tls_handshakes_total", 1, result="failed")
+    assert "unknown ca" in bridge.wait_log("TLS_HANDSHAKE_FAILED")["why"]
+    secure.all_gone()
+
+
+def attempt(secure, token):
+    """Connect while memory may run out: what came of it."""
+    try:
+        client = secure.stack.raw(secure.bridge, tls=secure.trust)
+        answer = client.upgrade(changes={"Authorization": f"Bearer {token}"})
+        said = client.recv_frame() if answer and answer.status == 101 else None
+        return "established" if said and said.opcode == TEXT and b"connection_established" in said.payload else "cut"
+    except (ssl.SSLError, OSError):
+        return "cut"
+
+
+def test_out_of_memory(secure, no_memory, stack):
+    """Wherever memory runs out between accept and connection_established: that client alone loses its connection."""
+    bridge = secure.start(env=no_memory.env)
+    healthy = secure.connect("healthy")
+    outcomes = collections.Counter()
+    for number in no_memory.walk(step=13):
+        token = stack.keys.token(f"user-{number}")
+        with no_memory:
+            outcomes[attempt(secure, token)] += 1
+        healthy.ping()
+    assert outcomes["cut"] > 20 and outcomes["established"] > 0, outcomes
+    assert bridge.total("tls_handshakes_total") == sum(outcomes.values()) + 1
+    (secure.folder / "key.pem").touch()
+    bridge.wait_metric("tls_reloads_total", 1, result="ok")
+    secure.connect("late").ping()
 
 
 def test_gone_in_the_middle_of_much(secure, runtime):
