@@ -61,6 +61,7 @@ struct relay {
     bool deaf;             /* the bridge has closed: what the client sends is thrown away */
     bool left;             /* the bridge has closed or ended its side; there may be bytes still to be read */
     bool read_wants_write; /* OpenSSL has something to send before it reads on */
+    bool write_wants_read; /* the rest of a key update has to come before it writes on */
     struct peer peer;
 };
 
@@ -181,7 +182,7 @@ static void run_out_of_memory (struct relay *self)
     end (self);
 }
 
-/* Keep what `taken` bytes of it were not taken; `bytes` are the held ones themselves or fresh ones. */
+/* Of these bytes, held ones or fresh ones, so many were taken: hold the rest. */
 static void keep_rest (struct relay *self, struct held *held, const uint8_t *bytes, size_t n, size_t taken)
 {
     if (held->bytes)
@@ -222,6 +223,7 @@ static void give_client (struct relay *self, const uint8_t *bytes, size_t n)
         ERR_clear_error ();
         int written = SSL_write (self->ssl, bytes + taken, (int) (n - taken));
         enum step step = judge (self->ssl, written, &why);
+        self->write_wants_read = step == STEP_READ;
         if (step == STEP_DONE)
             taken += (size_t) written;
         else if (step == STEP_WRITE || step == STEP_READ)
@@ -320,8 +322,10 @@ static void settle (struct relay *self)
     tell_end (self);
     if (self->left && !timer_armed (&self->timer))
         wheel_set (&self->tls->hub->wheel, &self->timer, clock_now () + LINGER);
-    bool to_send = self->down.n || self->read_wants_write || (self->down_ended && !self->down_over);
-    int net = (!self->up_over && !self->up.n ? UV_READABLE : 0) | (to_send ? UV_WRITABLE : 0);
+    bool to_read = (!self->up_over && !self->up.n) || self->write_wants_read;
+    bool held = self->down.n && !self->write_wants_read;
+    bool to_send = held || self->read_wants_write || (self->down_ended && !self->down.n && !self->down_over);
+    int net = (to_read ? UV_READABLE : 0) | (to_send ? UV_WRITABLE : 0);
     int pair = (!self->down_ended && !self->down.n ? UV_READABLE : 0) | (self->up.n ? UV_WRITABLE : 0) |
                (!self->left ? UV_DISCONNECT : 0);
     poll_for (&self->net, &self->net_events, net, on_net);
@@ -450,7 +454,7 @@ static void on_net (uv_poll_t *poll, int status, int events)
     else {
         if ((events & UV_READABLE) || self->read_wants_write)
             pump_up (self);
-        if (self->state == OPEN && (events & UV_WRITABLE))
+        if (self->state == OPEN && ((events & UV_WRITABLE) || self->write_wants_read))
             pump_down (self);
         settle (self);
     }

@@ -9,8 +9,8 @@ import struct
 import threading
 
 import pytest
-from harness import scaled
-from harness.raw import TEXT
+from harness import Records, scaled
+from harness.raw import TEXT, encode_frame
 
 AT_ONCE = 1024  # handshakes (edge/tls.c)
 HELLO_HEAD = struct.pack("!BHH", 22, 0x0301, 512) + b"\x01\x00\x01\xfc\x03\x03"  # the beginning of a ClientHello
@@ -148,6 +148,57 @@ def test_broken_record(secure, bridge, runtime):
     bridge.wait_metric("tls_faults_total", 2)
     bridge.wait_metric("tls_connections", 1)
     witness.ping()
+
+
+@pytest.fixture(name="keyed")
+def keyed_fixture(secure, bridge):
+    """An upgraded client and its records."""
+    assert bridge
+    log = secure.folder / "keys.log"
+    secure.trust.keylog_filename = str(log)
+    client = secure.raw_connect()
+    with contextlib.closing(Records(client.socket, log, sent=1)) as records:
+        yield client, records
+
+
+KEY_UPDATE = b"\x18\x00\x00\x01"  # and one byte: 1 asks for an update of the other side
+
+
+def test_half_a_key_update(keyed, secure, runtime, bridge):
+    """Until the rest comes nothing can be sent; then everything is."""
+    client, records = keyed
+    witness = secure.connect()
+    records.send(records.record(Records.HANDSHAKE, KEY_UPDATE))
+    for number in range(100):
+        runtime.emit("alice", {"type": "stream_chunk", "n": number, "text": "x" * 1000})
+    assert [event["n"] for event in witness.recv_events(100)] == list(range(100))
+    client.socket.settimeout(0)
+    with pytest.raises((BlockingIOError, ssl.SSLWantReadError)):
+        client.recv_frame()
+    client.socket.settimeout(scaled(10))
+    records.send(records.record(Records.HANDSHAKE, b"\x01"))
+    assert [client.recv_json()["n"] for _ in range(100)] == list(range(100))
+    assert bridge.metric("tls_faults_total") == 0
+
+
+def test_many_key_updates(keyed, secure, runtime, bridge):
+    """A client that does nothing but change its keys does not keep others from being served, nor itself."""
+    client, records = keyed
+    witness = secure.connect("bob")
+    updates = []
+    for _ in range(5000):
+        updates.append(records.record(Records.HANDSHAKE, KEY_UPDATE + b"\x00"))
+        records.update()
+    sender = threading.Thread(target=records.send, args=(b"".join(updates),), daemon=True)
+    sender.start()
+    witness.ping()
+    sender.join(scaled(30))
+    assert not sender.is_alive()
+    records.send(records.record(23, encode_frame(TEXT, b'{"type":"user_message"}')))
+    assert runtime.wait_command("MESSAGE").body == b'{"type":"user_message"}'
+    runtime.emit("alice", {"type": "stream_chunk"})
+    assert client.recv_json()["type"] == "stream_chunk"
+    assert bridge.metric("tls_faults_total") == 0
 
 
 def test_client_that_refuses_the_certificate(secure, bridge):

@@ -16,12 +16,12 @@ from .raw import RawClient  # noqa: E402
 from .resuming import ResumingClient  # noqa: E402
 from .runtime import Command, Runtime  # noqa: E402
 from .runtime_process import RuntimeProcess  # noqa: E402
-from .secure import Secure  # noqa: E402
+from .secure import Records, Secure  # noqa: E402
 from .sequenced import Question, SequencedRuntime  # noqa: E402
 from .stack import Stack  # noqa: E402
 from .timing import SCALE, scaled, wait_until  # noqa: E402
 from .tokens import Keys  # noqa: E402
 
-__all__ = ["Authority", "Bridge", "Client", "Closed", "Command", "DOWN", "Keys", "Question", "RawClient", "ResumingClient", "Runtime",
-           "RuntimeProcess", "SCALE", "Secure", "SequencedRuntime", "Stack", "UP", "Wire", "connect_many", "key_pem",
-           "run_program", "scaled", "wait_until"]
+__all__ = ["Authority", "Bridge", "Client", "Closed", "Command", "DOWN", "Keys", "Question", "RawClient", "Records",
+           "ResumingClient", "Runtime", "RuntimeProcess", "SCALE", "Secure", "SequencedRuntime", "Stack", "UP", "Wire",
+           "connect_many", "key_pem", "run_program", "scaled", "wait_until"]
