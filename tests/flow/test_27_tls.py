@@ -239,7 +239,7 @@ def test_alpn(secure, bridge, offered, chosen):
     """http/1.1 is chosen when protocols are offered."""
     with secure.handshake(secure.authority.context(alpn=offered)) as client:
         assert client.selected_alpn_protocol() == chosen
-    assert bridge.metric("tls_handshakes_total", result="ok") == 1
+    bridge.wait_metric("tls_handshakes_total", 1, result="ok")
 
 
 def test_alpn_of_other_protocols(secure, bridge):
@@ -276,7 +276,7 @@ def test_session_tickets(secure, bridge):
         assert session.has_ticket and not client.session_reused
     with context.wrap_socket(secure.tcp(), server_hostname="127.0.0.1", session=session) as client:
         assert client.session_reused
-    assert bridge.metric("tls_handshakes_total", result="ok") == 2
+    bridge.wait_metric("tls_handshakes_total", 2, result="ok")
 
 
 def root_file(secure):
