@@ -28,6 +28,7 @@ struct bridge {
     struct drain drain;
     struct link *link;
     struct ws *ws;
+    struct tls *tls; /* NULL: the public port is plain */
     struct public *public;
     struct admin *admin;
 
@@ -223,8 +224,25 @@ static void on_look (struct timer *timer)
     wheel_set (&self->hub.wheel, &self->look, clock_now () + LOOK_EVERY);
 }
 
-/* The paths in `files` go over from `next` with the options. */
-static void apply (struct bridge *self, struct config *next, struct keys *keys, const struct file_watch *files)
+/* The pair that `next` names, for tls_set_identity. */
+static bool load_identity (const struct bridge *self, const struct config *next, struct tls_identity *identity,
+                           struct buf *error)
+{
+    *identity = (struct tls_identity){0};
+    if (tls_is_configured (next) != (self->tls != NULL)) {
+        buf_puts (error, "option tls-cert-file: TLS is switched on and off by a restart only\n");
+        return false;
+    }
+    if (!self->tls)
+        return true;
+    bool ok = tls_identity_load (identity, next, error);
+    metric_inc (M_TLS_RELOADS, ok ? TLS_RELOAD_ok : TLS_RELOAD_failed);
+    return ok;
+}
+
+/* The paths in `files` and `identity` go over from `next` with the options. */
+static void apply (struct bridge *self, struct config *next, struct tls_identity *identity, struct keys *keys,
+                   const struct file_watch *files)
 {
     struct buf unchanged;
     buf_init (&unchanged, 0);
@@ -232,6 +250,8 @@ static void apply (struct bridge *self, struct config *next, struct keys *keys, 
     hub_apply_config (&self->hub);
     self->key_files = *files;
     use_keys (self, keys);
+    if (self->tls)
+        tls_set_identity (self->tls, identity);
     metric_inc (M_RELOADS, RELOAD_ok);
     log_set_level (log_level_of (self->config->log_level));
     LOG (RELOADED, NULL, KV_U ("keys", keys->n), KV_SL ("want_restart", buf_slice (&unchanged)));
@@ -247,12 +267,14 @@ static void on_hangup (uv_signal_t *handle, UNUSED int signum)
     clock_refresh ();
     struct file_watch files;
     struct config *next = self->load_fn ? self->load_fn (self->load_arg, &error) : NULL;
-    bool may = next && config_may_reload (self->config, next, &error);
+    struct tls_identity identity = {0};
+    bool may = next && config_may_reload (self->config, next, &error) && load_identity (self, next, &identity, &error);
     struct keys *keys = may ? bridge_load_keys (next, &files, &error) : NULL;
     if (keys)
-        apply (self, next, keys, &files);
+        apply (self, next, &identity, keys, &files);
     else
         tell_failed (&error);
+    tls_identity_fini (&identity);
     config_destroy (&next);
     buf_fini (&error);
 }
@@ -311,7 +333,11 @@ static bool open_edges (struct bridge *self, struct buf *error)
                   "cannot start libwebsockets; is its plug-in for libuv there (Debian: libwebsockets-evlib-uv)?\n");
         return false;
     }
-    self->public = public_new (&self->loop, &self->hub, self->ws, error);
+    bool secure = tls_is_configured (self->hub.config);
+    self->tls = secure ? tls_new (&self->loop, &self->hub, error) : NULL;
+    if (secure && !self->tls)
+        return false;
+    self->public = public_new (&self->loop, &self->hub, self->ws, self->tls, error);
     self->admin = self->public ? admin_new (&self->loop, &self->hub, &self->drain, error) : NULL;
     return self->admin != NULL;
 }
@@ -349,6 +375,7 @@ void bridge_destroy (struct bridge **self_p)
         return;
     admin_destroy (&self->admin);
     public_destroy (&self->public);
+    tls_destroy (&self->tls);
     link_destroy (&self->link);
     stop_handles (self);
     uv_run (&self->loop, UV_RUN_NOWAIT);

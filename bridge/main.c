@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "cmd/cmd.h"
+#include "edge/tls_identity.h"
 #include "version.h"
 
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <sys/resource.h>
 
 #define SPARE_FDS 512 /* beside connections and open requests: listeners, ZeroMQ, files */
+#define TLS_FDS   3   /* of one connection: its socket, and the pair behind it (edge/tls.c) */
 
 extern char **environ;
 
@@ -86,12 +88,17 @@ static int reference (int argc, char **argv)
 
 /* --- serve --------------------------------------------------------------------------------------------------- */
 
+static rlim_t fds_each (const struct config *config)
+{
+    return tls_is_configured (config) ? TLS_FDS : 1;
+}
+
 /* Room for the connections and requests that are allowed, and no more: libwebsockets keeps tables of the size of the
  * limit. */
 static void raise_descriptor_limit (const struct config *config)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t) (config->max_connections + config->max_open_requests) + SPARE_FDS;
+    rlim_t wanted = (rlim_t) (config->max_connections + config->max_open_requests) * fds_each (config) + SPARE_FDS;
     if (getrlimit (RLIMIT_NOFILE, &limit) != 0)
         return;
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
@@ -104,7 +111,8 @@ static void fit_to_descriptors (struct config *config)
     struct rlimit limit;
     if (getrlimit (RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return;
-    int64_t room = limit.rlim_cur > SPARE_FDS ? (int64_t) (limit.rlim_cur - SPARE_FDS) : 1;
+    rlim_t left = limit.rlim_cur > SPARE_FDS ? limit.rlim_cur - SPARE_FDS : 0;
+    int64_t room = left > fds_each (config) ? (int64_t) (left / fds_each (config)) : 1;
     if (config->max_connections <= room)
         return;
     LOG (LIMITED, NULL, KV_I ("max_connections", config->max_connections), KV_U ("descriptors", limit.rlim_cur),
@@ -167,8 +175,11 @@ static int check_config (const struct config *config)
 {
     struct buf out;
     struct file_watch key_files;
+    struct tls_identity identity = {0};
     buf_init (&out, 0);
-    struct keys *keys = bridge_load_keys (config, &key_files, &out);
+    bool ok = !tls_is_configured (config) || tls_identity_load (&identity, config, &out);
+    tls_identity_fini (&identity);
+    struct keys *keys = ok ? bridge_load_keys (config, &key_files, &out) : NULL;
     if (!keys)
         return fail (&out);
     keys_destroy (&keys);

@@ -156,6 +156,15 @@ static void check_curve (struct config_loader *self)
         config_fault_option (self, OPTION_curve_runtime_file, "is given without curve-secret-file; CURVE needs both");
 }
 
+static void check_tls (struct config_loader *self)
+{
+    bool cert = *self->config->tls_cert_file, key = *self->config->tls_key_file;
+    if (cert && !key)
+        config_fault_option (self, OPTION_tls_cert_file, "is given without tls-key-file; TLS needs both");
+    if (key && !cert)
+        config_fault_option (self, OPTION_tls_key_file, "is given without tls-cert-file; TLS needs both");
+}
+
 static void check_endpoints (struct config_loader *self, enum option_id id)
 {
     struct slice rest = slice_str (*option_text (self->config, &option_rows[id])), entry;
@@ -274,6 +283,7 @@ void config_check_rules (struct config_loader *self)
     check_paths (self);
     check_proxies (self);
     fill_bridge_id (self);
+    check_tls (self);
     check_curve (self);
     check_endpoints (self, OPTION_runtime_commands);
     check_endpoints (self, OPTION_runtime_events);

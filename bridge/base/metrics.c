@@ -77,6 +77,16 @@ static const char *const RUN_OUTCOME_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const TLS_RESULT_values[] = {
+#define TLS_RESULT(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
+static const char *const TLS_RELOAD_values[] = {
+#define TLS_RELOAD(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 static const char *const COMMAND_values[] = {
 #define COMMAND(name, to_runtime, to_bridge) #name,
 #include "commands.h"
@@ -117,6 +127,8 @@ static const char *const LIMITED_values[] = {
 #define LABEL_ACCEPT_FAILURE "reason"
 #define LABEL_LIMITED        "of"
 #define LABEL_RELOAD         "result"
+#define LABEL_TLS_RESULT     "result"
+#define LABEL_TLS_RELOAD     "result"
 
 /* --- Storage: every row has its stretch of one array, laid out by the compiler --- */
 

@@ -53,6 +53,16 @@ enum limited {
 #include "tbl/labels.h"
 };
 
+enum tls_result {
+#define TLS_RESULT(symbol) TLS_RESULT_##symbol,
+#include "tbl/labels.h"
+};
+
+enum tls_reload {
+#define TLS_RELOAD(symbol) TLS_RELOAD_##symbol,
+#include "tbl/labels.h"
+};
+
 enum command_drop {
 #define COMMAND_DROP(symbol) COMMAND_DROP_##symbol,
 #include "tbl/labels.h"

@@ -131,7 +131,7 @@ struct admin *admin_new (uv_loop_t *loop, struct hub *hub, struct drain *drain, 
         return NULL;
     *self = (struct admin){.hub = hub, .drain = drain};
     list_init (&self->waiting);
-    self->server = http_server_new (loop, hub, "admin", hub->config->admin_listen, on_request, self, error);
+    self->server = http_server_new (loop, hub, "admin", hub->config->admin_listen, NULL, on_request, self, error);
     if (self->server)
         return self;
     free (self);

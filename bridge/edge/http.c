@@ -2,7 +2,6 @@
 #include "base/metrics.h"
 #include "base/pages.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -21,6 +20,7 @@ struct http_server {
     struct hub *hub;
     const char *name;
     int fd;
+    struct tls *tls; /* NULL: plain */
     http_handler *handler;
     void *owner;
     struct list conns; /* struct http_conn */
@@ -318,7 +318,7 @@ static void on_timeout (struct timer *timer)
 
 /* --- accepting ----------------------------------------------------------------------------------------------- */
 
-static struct http_conn *new_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
+static struct http_conn *new_conn (struct http_server *server, int fd, const struct ip *peer)
 {
     struct http_conn *self = calloc (1, sizeof *self);
     if (!self)
@@ -326,8 +326,8 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
     self->poll.data = self;
     self->server = server;
     self->fd = fd;
-    self->peer = ip_of_socket (peer);
-    ip_format (&self->peer, self->remote);
+    self->peer = *peer;
+    ip_format (peer, self->remote);
     timer_init (&self->timer, on_timeout);
     wheel_set (&server->hub->wheel, &self->timer, clock_now () + server->hub->config->http_timeout_s * S_NS);
     list_append (&server->conns, &self->link);
@@ -338,26 +338,60 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
 /* In a storm many connect before the first of them sends. */
 static bool has_room (const struct http_server *self)
 {
-    size_t taken = self->n_conns + map_size (&self->hub->registry.conns);
-    return self->n_conns < (size_t) self->hub->config->max_open_requests ||
+    size_t pending = self->n_conns + (self->tls ? tls_pending (self->tls) : 0);
+    size_t taken = pending + map_size (&self->hub->registry.conns);
+    return pending < (size_t) self->hub->config->max_open_requests ||
            taken < (size_t) self->hub->config->max_connections;
 }
 
-/* As a rule the whole head is there by now (TCP_DEFER_ACCEPT), and the loop never hears of this descriptor. */
-static void add_conn (struct http_server *server, int fd, const struct sockaddr_storage *peer)
+static struct http_conn *admit (struct http_server *server, int fd, const struct ip *peer)
 {
     bool room = has_room (server);
     struct http_conn *self = room ? new_conn (server, fd, peer) : NULL;
-    if (!self) {
+    if (!self)
         refuse_socket (server, fd, room ? ACCEPT_FAILURE_memory : ACCEPT_FAILURE_requests,
                        room ? "out of memory" : "too many open requests");
-        return;
-    }
-    read_head (self);
+    return self;
+}
+
+/* It has been read or answered for the first time. */
+static void keep_on (struct http_conn *self)
+{
     if (self->state != GONE && !self->watched)
         watch (self, UV_READABLE);
     if (self->state == GONE && !self->watched)
         free_conn (self);
+}
+
+/* As a rule the whole head is there by now (TCP_DEFER_ACCEPT), and the loop never hears of this descriptor. */
+static void add_conn (void *owner, int fd, const struct ip *peer)
+{
+    struct http_conn *self = admit (owner, fd, peer);
+    if (!self)
+        return;
+    read_head (self);
+    keep_on (self);
+}
+
+/* Nothing of what it has sent is left to be read. */
+static void refuse_plain (void *owner, int fd, const struct ip *peer)
+{
+    struct http_conn *self = admit (owner, fd, peer);
+    if (!self)
+        return;
+    refuse (self, 400, "this port speaks TLS");
+    keep_on (self);
+}
+
+static void add_socket (struct http_server *server, int fd, const struct sockaddr_storage *address)
+{
+    struct ip peer = ip_of_socket (address);
+    if (!server->tls)
+        add_conn (server, fd, &peer);
+    else if (has_room (server))
+        tls_accept (server->tls, fd, &peer);
+    else
+        refuse_socket (server, fd, ACCEPT_FAILURE_requests, "too many open requests");
 }
 
 static void on_connection (uv_poll_t *poll, int status, int events);
@@ -387,7 +421,7 @@ static void on_connection (uv_poll_t *poll, UNUSED int status, UNUSED int events
         int fd = accept4 (self->fd, (struct sockaddr *) &peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             pages_warm_heap ();
-            add_conn (self, fd, &peer);
+            add_socket (self, fd, &peer);
         } else if (errno == EAGAIN)
             return;
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -416,7 +450,7 @@ static struct addrinfo *resolve (const char *address, struct buf *error)
     return result == 0 ? found : NULL;
 }
 
-static int open_listener (const char *address, struct buf *error)
+static int open_listener (const char *address, bool cork, struct buf *error)
 {
     struct addrinfo *found = resolve (address, error);
     if (!found)
@@ -425,9 +459,11 @@ static int open_listener (const char *address, struct buf *error)
     int fd = socket (found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        /* What is accepted inherits both: the answer and the first frame go out in one segment, when ws.c says so. */
+        /* What is accepted inherits both: the answer and the first frame go out in one segment, when ws.c says so.
+         * Under TLS the relay has them together anyway, and nobody would take the cork out. */
         setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        setsockopt (fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+        if (cork)
+            setsockopt (fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
         setsockopt (fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof defer);
         if (found->ai_family == AF_INET6)
             setsockopt (fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
@@ -452,21 +488,25 @@ static unsigned port_of (int fd)
 }
 
 struct http_server *http_server_new (uv_loop_t *loop, struct hub *hub, const char *name, const char *address,
-                                     http_handler *handler, void *owner, struct buf *error)
+                                     struct tls *tls, http_handler *handler, void *owner, struct buf *error)
 {
     struct http_server *self = calloc (1, sizeof *self);
-    int fd = self ? open_listener (address, error) : -1;
+    int fd = self ? open_listener (address, !tls, error) : -1;
     if (fd < 0) {
         free (self);
         return NULL;
     }
-    *self = (struct http_server){.loop = loop, .hub = hub, .name = name, .fd = fd, .handler = handler, .owner = owner};
+    *self = (struct http_server){
+        .loop = loop, .hub = hub, .name = name, .fd = fd, .tls = tls, .handler = handler, .owner = owner};
+    if (tls)
+        tls_serve (tls, add_conn, refuse_plain, self);
     list_init (&self->conns);
     timer_init (&self->pause, resume_accept);
     CHECK (uv_poll_init (loop, &self->poll, fd) == 0);
     self->poll.data = self;
     CHECK (uv_poll_start (&self->poll, UV_READABLE, on_connection) == 0);
-    LOG (LISTENING, NULL, KV_S ("listener", name), KV_S ("address", address), KV_U ("port", port_of (fd)));
+    LOG (LISTENING, NULL, KV_S ("listener", name), KV_S ("address", address), KV_U ("port", port_of (fd)),
+         KV_B ("tls", tls != NULL));
     return self;
 }
 

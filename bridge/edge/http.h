@@ -10,6 +10,7 @@
 #include "base/ip.h"
 #include "core/hub.h"
 #include "core/request.h"
+#include "edge/tls.h"
 
 #include <uv.h>
 
@@ -22,9 +23,10 @@ struct http_conn;
  * sets http_on_gone), or takes the socket over (http_detach). `request` is valid during the call. */
 typedef void http_handler (void *owner, struct http_conn *conn, const struct request *request);
 
-/* Listen on `address` (host:port). `name` stands in the log. NULL with one line in `error` when that fails. */
+/* Listen on `address` (host:port). `name` stands in the log; `tls` (borrowed) is what connections come through, NULL
+ * for plain HTTP. NULL with one line in `error` when that fails. */
 NODISCARD struct http_server *http_server_new (uv_loop_t *loop, struct hub *hub, const char *name, const char *address,
-                                               http_handler *handler, void *owner, struct buf *error);
+                                               struct tls *tls, http_handler *handler, void *owner, struct buf *error);
 
 /* Close the listener and every request that is still open. The loop has to run once more to free them. */
 void http_server_destroy (struct http_server **self_p);

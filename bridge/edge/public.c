@@ -178,14 +178,14 @@ static void on_request (void *owner, struct http_conn *http, const struct reques
         http_respond_error (http, 405, "Allow: GET\r\n", "only GET");
 }
 
-struct public *public_new (uv_loop_t *loop, struct hub *hub, struct ws *ws, struct buf *error)
+struct public *public_new (uv_loop_t *loop, struct hub *hub, struct ws *ws, struct tls *tls, struct buf *error)
 {
     struct public *self = calloc (1, sizeof *self);
     if (!self)
         return NULL;
     *self = (struct public){.hub = hub, .ws = ws};
     list_init (&self->waiting);
-    self->server = http_server_new (loop, hub, "public", hub->config->listen, on_request, self, error);
+    self->server = http_server_new (loop, hub, "public", hub->config->listen, tls, on_request, self, error);
     if (self->server)
         return self;
     free (self);

@@ -7,7 +7,9 @@
 
 struct public;
 
-NODISCARD struct public *public_new (uv_loop_t *loop, struct hub *hub, struct ws *ws, struct buf *error);
+/* `tls` (borrowed): NULL for a plain port. */
+NODISCARD struct public *public_new (uv_loop_t *loop, struct hub *hub, struct ws *ws, struct tls *tls,
+                                     struct buf *error);
 void public_destroy (struct public **self_p);
 
 /* The runtime links have changed or a drain has begun: upgrades that wait for the runtime (auth-failure = http) go on,

@@ -15,6 +15,12 @@
 #ifndef RUN_OUTCOME
 #define RUN_OUTCOME(symbol)
 #endif
+#ifndef TLS_RESULT
+#define TLS_RESULT(symbol)
+#endif
+#ifndef TLS_RELOAD
+#define TLS_RELOAD(symbol)
+#endif
 #ifndef COMMAND_DROP
 #define COMMAND_DROP(symbol)
 #endif
@@ -59,6 +65,18 @@ RUN_OUTCOME (error)
 RUN_OUTCOME (runtime_lost)   /* the bridge ended it: the runtime has gone */
 RUN_OUTCOME (untracked)      /* there are too many: it is no longer followed */
 
+/* What became of a TLS handshake. */
+TLS_RESULT (ok)
+TLS_RESULT (failed)          /* version, cipher, ALPN, an alert of the client, or no TLS at all */
+TLS_RESULT (plain_http)      /* answered 400 */
+TLS_RESULT (timeout)
+TLS_RESULT (gone)            /* the client has gone meanwhile */
+TLS_RESULT (resources)       /* out of memory or descriptors */
+
+/* What became of a certificate that was read again. */
+TLS_RELOAD (ok)
+TLS_RELOAD (failed)          /* the old one stays in force */
+
 /* Why a command was not carried out or not handed over. */
 COMMAND_DROP (malformed)
 COMMAND_DROP (unknown_command)
@@ -88,6 +106,8 @@ RELOAD (failed)              /* what was in force stays */
 #undef RESUME
 #undef LINK
 #undef RUN_OUTCOME
+#undef TLS_RESULT
+#undef TLS_RELOAD
 #undef COMMAND_DROP
 #undef LIMITED
 #undef ACCEPT_FAILURE

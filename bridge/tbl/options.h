@@ -9,6 +9,12 @@ OPTION (STR,    listen,                      "listen",                     "0.0.
         "Public HTTP and WebSocket address, host:port ([::]:8080 for IPv6, port 0 takes a free one)")
 OPTION (STR,    admin_listen,                "admin-listen",               "0.0.0.0:9090",        1,     255,                  false,
         "Address of probes, metrics and drain")
+OPTION (FILE,   tls_cert_file,               "tls-cert-file",              "",                    0,     4096,                 true,
+        "PEM file with the certificate of the public port and its chain: makes it speak TLS. Read again when the file changes")
+OPTION (FILE,   tls_key_file,                "tls-key-file",               "",                    0,     4096,                 true,
+        "PEM file with the private key of tls-cert-file, without a passphrase. Read again when the file changes")
+OPTION (CHOICE, tls_min_version,             "tls-min-version",            "1.2",                 0,     "1.2|1.3",            true,
+        "Oldest version of TLS that clients may speak")
 OPTION (STR,    ws_paths,                    "ws-paths",                   "/ws,/api/v1/websocket", 1,   1024,                 false,
         "Paths on which WebSockets are accepted, comma list")
 OPTION (STR,    bridge_id,                   "bridge-id",                  "",                    0,     128,                  false,
@@ -112,7 +118,7 @@ OPTION (INT,    ping_interval_s,             "ping-interval-s",            "25",
 OPTION (INT,    pong_timeout_s,              "pong-timeout-s",             "10",                  1,     3600,                 true,
         "Seconds to wait for a sign of life after a ping")
 OPTION (INT,    http_timeout_s,              "http-timeout-s",             "10",                  1,     600,                  true,
-        "Seconds for a peer to send a complete request head")
+        "Seconds for a peer to send a complete request head, and for a TLS handshake before it")
 OPTION (INT,    max_header_bytes,            "max-header-bytes",           "16384",               1024,  262144,               true,
         "Largest HTTP request head, bytes; over it answers 431")
 OPTION (INT,    max_open_requests,           "max-open-requests",          "2048",                1,     1000000,              true,

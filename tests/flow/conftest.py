@@ -6,7 +6,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 
-from harness import Keys, Stack  # noqa: E402  pylint: disable=wrong-import-position
+from harness import Authority, Keys, Secure, Stack  # noqa: E402  pylint: disable=wrong-import-position
 from harness.conformance import Echo  # noqa: E402  pylint: disable=wrong-import-position
 from harness.no_memory import NoMemory, World  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -35,6 +35,18 @@ def runtime_fixture(stack):
 def bridge_fixture(stack, runtime):
     """A bridge with default limits, linked with `runtime`."""
     return stack.bridge(runtime)
+
+
+@pytest.fixture(scope="session", name="authority")
+def authority_fixture():
+    """Signs certificates."""
+    return Authority()
+
+
+@pytest.fixture(name="secure")
+def secure_fixture(stack, runtime, authority, tmp_path):
+    """Maker of bridges, linked with `runtime`, whose public port speaks TLS."""
+    return Secure(stack, runtime, authority, tmp_path)
 
 
 @pytest.fixture(name="no_memory")

@@ -38,16 +38,16 @@ _sentinels = itertools.count(1)
 class Client:
     """One WebSocket. A background task collects all frames. `user` is what the token says, for messages and sentinels."""
 
-    def __init__(self, bridge, token=None, user=None, *, path="/ws", headers=None, subprotocols=None, origin=None):
+    def __init__(self, bridge, token=None, user=None, *, path="/ws", headers=None, subprotocols=None, origin=None, tls=None):
         self.user = user
         self.established = None
         self.socket = None
         self.closed = None      # (code, reason) after the end
-        self._url = f"ws://127.0.0.1:{bridge.ports['public']}{path}"
+        self._url = f"{'wss' if tls else 'ws'}://127.0.0.1:{bridge.ports['public']}{path}"
         self._headers = dict(headers or {})
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._options = {"subprotocols": subprotocols, "origin": origin}
+        self._options = {"subprotocols": subprotocols, "origin": origin, **({"ssl": tls} if tls else {})}
         self._frames = collections.deque()
         self._changed = threading.Condition()
 

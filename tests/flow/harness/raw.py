@@ -45,9 +45,10 @@ def encode_frame(opcode, payload=b"", fin=True, masked=True, rsv=0):
 
 
 class RawClient:
-    """One TCP connection; `source` is the address that it comes from (all of 127.0.0.0/8 is this machine)."""
+    """One TCP connection, with TLS in it when there is a context for it; `source` is the address that it comes from (all
+    of 127.0.0.0/8 is this machine)."""
 
-    def __init__(self, bridge, port="public", receive_buffer=None, source=None):
+    def __init__(self, bridge, port="public", receive_buffer=None, source=None, tls=None):
         self.port = bridge.ports[port]
         self.socket = socket.socket()
         if receive_buffer:
@@ -56,6 +57,8 @@ class RawClient:
             self.socket.bind((source, 0))
         self.socket.settimeout(scaled(10))
         self.socket.connect(("127.0.0.1", self.port))
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self._buffer = bytearray()
 
     # bytes

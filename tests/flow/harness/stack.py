@@ -108,9 +108,9 @@ class Stack:
         self._raw.append(client)
         return client
 
-    def raw_connect(self, user="alice", *, bridge=None, changes=None, receive_buffer=None):
+    def raw_connect(self, user="alice", *, bridge=None, changes=None, **options):
         """An upgraded raw client; `established` is its first frame."""
-        client = self.raw(bridge, receive_buffer=receive_buffer)
+        client = self.raw(bridge, **options)
         answer = client.upgrade(changes={"Authorization": f"Bearer {self.keys.token(user)}", **(changes or {})})
         assert answer and answer.status == 101, answer
         client.established = client.recv_json()
