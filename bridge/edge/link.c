@@ -95,6 +95,17 @@ static bool link_events_up (void *arg)
     return count_up (self->events, self->n_events) > 0;
 }
 
+/* A command whose headers stand in the scratch buffer; they are only half there when memory was out for them. */
+static void send_own (struct link *self, int lane, enum command_name name)
+{
+    const struct buf *headers = &self->hub->scratch;
+    struct command command = {.name = name, .headers = buf_slice (headers)};
+    if (headers->failed)
+        command_not_sent (&command, COMMAND_DROP_no_memory);
+    else
+        (void) link_send (self, lane, &command); /* counted when it fails */
+}
+
 static void send_hello (struct link *self, int lane)
 {
     struct buf *out = &self->hub->scratch;
@@ -108,8 +119,7 @@ static void send_hello (struct link *self, int lane)
     mp_put_cstr (&packer, self->hub->config->bridge_id);
     mp_put_cstr (&packer, "sdk");
     mp_put_cstr (&packer, "agentbridge/" AGENTBRIDGE_VERSION);
-    struct command hello = {.name = COMMAND_HELLO, .headers = buf_slice (out)};
-    (void) link_send (self, lane, &hello); /* counted when it fails */
+    send_own (self, lane, COMMAND_HELLO);
 }
 
 static void send_pings (struct timer *timer)
@@ -125,8 +135,7 @@ static void send_pings (struct timer *timer)
         mp_put_map (&packer, 1);
         mp_put_cstr (&packer, "t");
         mp_put_uint (&packer, (uint64_t) clock_read ());
-        struct command ping = {.name = COMMAND_PING, .headers = buf_slice (out)};
-        (void) link_send (self, lane, &ping); /* counted when it fails */
+        send_own (self, lane, COMMAND_PING);
     }
     /* Those whose CONNECT could not be handed over while the runtime did not read. */
     if (metric_get (M_CONNECTIONS, CONN_degraded) > 0)

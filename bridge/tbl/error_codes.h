@@ -1,7 +1,7 @@
 /* Why a connection is refused. One row: symbol, HTTP status in `http` mode, what the client is shown (`error_message`),
  * may the client simply try again, and is it the bridge (connection_error, close 1013) rather than the client's
  * credentials (authentication_error, close 1008). The symbol is the error_code on the wire; in lower case it is the
- * `result` label of agentbridge_handshakes_total.
+ * `result` label of agentbridge_handshakes_total. TOO_MANY_HANDSHAKES is told by status in both modes.
  *
  *        symbol                 status retry  ours   message */
 ERROR_CODE (JWT_TOKEN_MISSING,     401, false, false, "No token was sent")
