@@ -40,6 +40,9 @@ void config_reference (struct buf *out);
  * names of options that differ but want a restart, comma-separated. */
 void config_reload (struct config *self, struct config *next, struct buf *changed);
 
+/* Does jwks-url name this machine's loopback? */
+bool config_jwks_is_local (const struct config *self);
+
 /* Is this one of the comma-separated words of `list`? Blanks around a word do not count. */
 bool config_list_has (const char *list, struct slice word);
 

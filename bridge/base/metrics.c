@@ -72,6 +72,11 @@ static const char *const RUN_OUTCOME_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const JWKS_RESULT_values[] = {
+#define JWKS_RESULT(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 static const char *const COMMAND_values[] = {
 #define COMMAND(name, to_runtime, to_bridge) #name,
 #include "commands.h"
@@ -97,6 +102,7 @@ static const char *const COMMAND_DROP_values[] = {
 #define LABEL_RESUME        "result"
 #define LABEL_LINK          "link"
 #define LABEL_RUN_OUTCOME   "outcome"
+#define LABEL_JWKS_RESULT   "result"
 #define LABEL_COMMAND       "command"
 #define LABEL_COMMAND_DROP  "reason"
 

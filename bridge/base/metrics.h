@@ -43,6 +43,11 @@ enum run_outcome {
 #include "tbl/labels.h"
 };
 
+enum jwks_result {
+#define JWKS_RESULT(symbol) JWKS_RESULT_##symbol,
+#include "tbl/labels.h"
+};
+
 enum command_drop {
 #define COMMAND_DROP(symbol) COMMAND_DROP_##symbol,
 #include "tbl/labels.h"

@@ -11,9 +11,12 @@
 #include "core/registry.h"
 #include "core/token_cache.h"
 
+struct jwks;
+
 struct hub {
     const struct config *config; /* shared; a reload changes it in place */
     const struct keys *keys;     /* shared; hub_set_keys replaces it */
+    struct jwks *jwks;           /* shared; NULL without jwks-url */
     struct token_cache tokens;   /* verified under `keys` */
     struct registry registry;
     struct wheel wheel;

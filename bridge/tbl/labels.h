@@ -15,6 +15,9 @@
 #ifndef RUN_OUTCOME
 #define RUN_OUTCOME(symbol)
 #endif
+#ifndef JWKS_RESULT
+#define JWKS_RESULT(symbol)
+#endif
 #ifndef COMMAND_DROP
 #define COMMAND_DROP(symbol)
 #endif
@@ -49,6 +52,19 @@ RUN_OUTCOME (error)
 RUN_OUTCOME (runtime_lost)   /* the bridge ended it: the runtime has gone */
 RUN_OUTCOME (untracked)      /* there are too many: it is no longer followed */
 
+/* What became of a fetch of jwks-url. */
+JWKS_RESULT (ok)
+JWKS_RESULT (not_modified)   /* 304: the set at hand is still the newest */
+JWKS_RESULT (unreachable)    /* no address, no connection, or it broke */
+JWKS_RESULT (timeout)
+JWKS_RESULT (tls)            /* the certificate, or TLS itself */
+JWKS_RESULT (redirect)       /* not to https, or too many */
+JWKS_RESULT (http_status)    /* neither 200 nor 304 */
+JWKS_RESULT (too_large)
+JWKS_RESULT (malformed)      /* not a JSON Web Key Set */
+JWKS_RESULT (no_keys)        /* none in it that can be used */
+JWKS_RESULT (no_memory)
+
 /* Why a command was not carried out or not handed over. */
 COMMAND_DROP (malformed)
 COMMAND_DROP (unknown_command)
@@ -65,4 +81,5 @@ COMMAND_DROP (no_memory)
 #undef RESUME
 #undef LINK
 #undef RUN_OUTCOME
+#undef JWKS_RESULT
 #undef COMMAND_DROP
