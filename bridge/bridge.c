@@ -5,6 +5,7 @@
 #include "core/drain.h"
 #include "core/run_watch.h"
 #include "edge/admin.h"
+#include "edge/jwks_fetch.h"
 #include "edge/link.h"
 #include "edge/public.h"
 #include "version.h"
@@ -26,6 +27,7 @@ struct bridge {
     struct hub hub;
     struct drain drain;
     struct link *link;
+    struct jwks_fetch *jwks_fetch; /* NULL without jwks-url */
     struct ws *ws;
     struct public *public;
     struct admin *admin;
@@ -173,7 +175,10 @@ static void apply (struct bridge *self, struct config *next, struct keys *keys)
     struct buf unchanged;
     buf_init (&unchanged, 0);
     config_reload (self->config, next, &unchanged);
-    hub_set_keys (&self->hub, keys);
+    if (self->hub.jwks)
+        jwks_set_local (self->hub.jwks, keys); /* what was fetched counts on */
+    else
+        hub_set_keys (&self->hub, keys);
     keys_destroy (&self->keys);
     self->keys = keys;
     log_set_level (log_level_of (self->config->log_level));
@@ -237,12 +242,24 @@ static void stop_handles (struct bridge *self)
         uv_close ((uv_handle_t *) &self->signals[i], NULL);
 }
 
+static bool open_jwks (struct bridge *self, struct buf *error)
+{
+    if (!self->hub.config->jwks_url[0])
+        return true;
+    self->jwks_fetch = jwks_fetch_new (&self->loop, &self->hub, error);
+    if (self->jwks_fetch)
+        jwks_start (self->hub.jwks);
+    return self->jwks_fetch != NULL;
+}
+
 static bool open_edges (struct bridge *self, struct buf *error)
 {
     self->link = link_new (&self->loop, &self->hub, error);
     if (!self->link)
         return false;
     link_on_change (self->link, on_change, self);
+    if (!open_jwks (self, error))
+        return false;
     self->ws = ws_new (&self->loop, &self->hub);
     if (!self->ws) {
         buf_puts (error,
@@ -285,6 +302,7 @@ void bridge_destroy (struct bridge **self_p)
         return;
     admin_destroy (&self->admin);
     public_destroy (&self->public);
+    jwks_fetch_destroy (&self->jwks_fetch);
     link_destroy (&self->link);
     stop_handles (self);
     uv_run (&self->loop, UV_RUN_NOWAIT);

@@ -126,6 +126,8 @@ static void succeed (struct jwks *self, struct jwks_answer *answer)
     int64_t fresh_s = clamp (said, config->jwks_min_age_s, config->jwks_max_age_s);
     if (changed)
         take_keys (self, answer);
+    else if (!self->merged)
+        put_in_force (self);
     self->behind = self->too_old = false;
     metric_set (M_JWKS_LAST_SUCCESS, 0, clock_wall ());
     wheel_set (&self->hub->wheel, &self->refresh, clock_now () + jittered (fresh_s * S_NS * 4 / 5, 10));

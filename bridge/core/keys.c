@@ -364,7 +364,7 @@ struct keys *keys_union (const struct keys *local, const struct keys *fetched)
         return NULL;
     self->allowed = local->allowed;
     self->key = calloc (local->n + fetched->n + 1, sizeof *self->key);
-    if (!self->key || !copy_all (self, local) || !copy_all (self, fetched) || self->n > KEYS_MAX)
+    if (!self->key || !copy_all (self, local) || !copy_all (self, fetched))
         keys_destroy (&self);
     return self;
 }

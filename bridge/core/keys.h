@@ -43,7 +43,7 @@ NODISCARD struct keys *keys_parse_jwks (struct slice text, const char *algorithm
 NODISCARD struct keys *keys_parse_fetched (struct slice text, struct buf *error, struct buf *skipped);
 
 /* A new set of all keys of both, with the algorithms that `local` allows; the keys of `fetched` that are left without
- * any stay away. NULL when memory is out, or when they are too many (KEYS_MAX). */
+ * any stay away. NULL when memory is out. */
 NODISCARD struct keys *keys_union (const struct keys *local, const struct keys *fetched);
 
 /* Has one of the keys this kid? */
