@@ -26,7 +26,8 @@ static bool read_seconds (struct slice text, int64_t *out)
 
 bool http_date (struct slice text, int64_t *out)
 {
-    static const char *const forms[] = {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"};
+    static const char *const forms[] = {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
+                                        "%a %b %e %H:%M:%S %Y"};
     char copy[64];
     if (text.n >= sizeof copy)
         return false;

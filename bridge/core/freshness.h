@@ -1,5 +1,5 @@
-/* For how long an HTTP answer is fresh, for a cache of one's own (RFC 9111 section 4.2): from Cache-Control, Expires, Date
- * and Age. */
+/* For how long an HTTP answer is fresh, for a cache of one's own (RFC 9111 section 4.2): from Cache-Control, Expires,
+ * Date and Age. */
 #ifndef CORE_FRESHNESS_H
 #define CORE_FRESHNESS_H
 

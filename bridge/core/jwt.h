@@ -34,9 +34,10 @@ enum jwt_miss {
 struct jwt_result {
     enum error_code error;
     const char
-        *check;      /* which check failed, for logs and `agentbridge verify`: static text such as
-                        "format", "algorithm", "key", "signature", "claims" or "claims: exp"; never shown to a client */
-    enum jwt_miss miss; /* of a token that is refused for its key, algorithm or signature, by keys that could be fetched */
+        *check; /* which check failed, for logs and `agentbridge verify`: static text such as
+                   "format", "algorithm", "key", "signature", "claims" or "claims: exp"; never shown to a client */
+    enum jwt_miss
+        miss;        /* of a token that is refused for its key, algorithm or signature, by keys that could be fetched */
     char *user;      /* owned, NUL-terminated, 1 to 128 bytes of UTF-8 without control characters; NULL on error */
     int64_t expires; /* `exp` as Unix seconds; 0 when the token has none */
     json_t *claims;  /* owned; NULL on error */

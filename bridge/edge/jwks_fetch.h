@@ -1,5 +1,5 @@
-/* Fetches jwks-url, with libcurl in a thread of its own, so that no name server and no slow peer stops the loop. The set is
- * read there too: to judge hundreds of keys takes long. The only user of libcurl. */
+/* Fetches jwks-url, with libcurl in a thread of its own, so that no name server and no slow peer stops the loop. The
+ * set is read there too: to judge hundreds of keys takes long. The only user of libcurl. */
 #ifndef EDGE_JWKS_FETCH_H
 #define EDGE_JWKS_FETCH_H
 

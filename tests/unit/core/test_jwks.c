@@ -1,5 +1,6 @@
 /* When the set is fetched and which keys count, with a fetch that the test answers. The clock stands still. */
 #include "handshake_fixture.h"
+#include "core/breaker.h"
 #include "core/freshness.h"
 #include "core/jwks.h"
 
@@ -174,7 +175,7 @@ static void test_back_off (void **state)
     for (size_t i = 0; i < COUNT_OF (most); i++) {
         answer (JWKS_RESULT_timeout, NULL, FRESHNESS_UNKNOWN, "");
         expect_next (i == 3 ? 30 : most[i] / 2, most[i]);
-        assert_true (metric_get (M_AUTH_BREAKER, 0) == (i == 3 ? BREAKER_STATE_OPEN : 0));
+        assert_true (metric_get (M_AUTH_BREAKER, 0) == (i == 3 ? BREAKER_OPEN : 0));
     }
     answer (JWKS_RESULT_timeout, NULL, FRESHNESS_UNKNOWN, "");
     assert_true (metric_get (M_JWKS_REFRESHES, JWKS_RESULT_timeout) == 5);
