@@ -1,5 +1,7 @@
 """Keys by URL: fetched beside the loop, kept fresh, kept when the server fails, and never asked too often."""
 import json
+import pathlib
+import re
 import signal
 import threading
 import time
@@ -492,6 +494,17 @@ def test_end_during_a_fetch(server, stack):
     server.wait_requests(1)
     assert bridge.stop() == 0
     assert not server.gate.is_set()
+
+
+def test_signals_are_the_loops(server, runtime, stack):
+    """No other thread takes a signal, which would end its wait."""
+    bridge = stack.bridge(runtime, **server.options())
+    pid = bridge.process.pid
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        if task.name != str(pid):
+            blocked = int(re.search(r"^SigBlk:\s*(\w+)$", (task / "status").read_text(), re.M)[1], 16)
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                assert blocked & 1 << (number - 1), (task.name, number)
 
 
 def test_end_while_it_waits(server, stack):
