@@ -108,7 +108,8 @@ class JwksServer:
 
     def options(self, **more):
         """A bridge that has no other keys than these."""
-        return {"jwt_secret": None, "jwks_url": self.url, "jwks_ca_file": self.certificate, "auth_failure": "http", **more}
+        return {"jwt_secret": None, "jwks_url": self.url, "jwks_ca_file": self.certificate, "auth_failure": "http",
+                "jwks_timeout_ms": int(scaled(10000)), "max_connections_per_user": 1000, **more}
 
     def start(self):
         """Listen; again after stop() too."""
