@@ -95,6 +95,15 @@ static bool link_events_up (void *arg)
     return count_up (self->events, self->n_events) > 0;
 }
 
+/* A command with headers from hub->scratch, which may have had no memory for all of them. Counted when it fails. */
+static void send_own (struct link *self, int lane, const struct command *command)
+{
+    if (self->hub->scratch.failed)
+        command_not_sent (command, COMMAND_DROP_no_memory);
+    else
+        (void) link_send (self, lane, command);
+}
+
 static void send_hello (struct link *self, int lane)
 {
     struct buf *out = &self->hub->scratch;
@@ -109,7 +118,7 @@ static void send_hello (struct link *self, int lane)
     mp_put_cstr (&packer, "sdk");
     mp_put_cstr (&packer, "agentbridge/" AGENTBRIDGE_VERSION);
     struct command hello = {.name = COMMAND_HELLO, .headers = buf_slice (out)};
-    (void) link_send (self, lane, &hello); /* counted when it fails */
+    send_own (self, lane, &hello);
 }
 
 static void send_pings (struct timer *timer)
@@ -126,7 +135,7 @@ static void send_pings (struct timer *timer)
         mp_put_cstr (&packer, "t");
         mp_put_uint (&packer, (uint64_t) clock_read ());
         struct command ping = {.name = COMMAND_PING, .headers = buf_slice (out)};
-        (void) link_send (self, lane, &ping); /* counted when it fails */
+        send_own (self, lane, &ping);
     }
     /* Those whose CONNECT could not be handed over while the runtime did not read. */
     if (metric_get (M_CONNECTIONS, CONN_degraded) > 0)
