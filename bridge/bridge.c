@@ -5,6 +5,7 @@
 #include "core/drain.h"
 #include "core/run_watch.h"
 #include "edge/admin.h"
+#include "edge/jwks_fetch.h"
 #include "edge/link.h"
 #include "edge/public.h"
 #include "version.h"
@@ -27,6 +28,7 @@ struct bridge {
     struct hub hub;
     struct drain drain;
     struct link *link;
+    struct jwks_fetch *jwks_fetch; /* NULL without jwks-url */
     struct ws *ws;
     struct tls *tls; /* NULL: the public port is plain */
     struct public *public;
@@ -187,7 +189,10 @@ struct keys *bridge_load_keys (const struct config *config, struct file_watch *f
 
 static void use_keys (struct bridge *self, struct keys *keys)
 {
-    hub_set_keys (&self->hub, keys);
+    if (self->hub.jwks)
+        jwks_set_local (self->hub.jwks, keys); /* what was fetched counts on */
+    else
+        hub_set_keys (&self->hub, keys);
     keys_destroy (&self->keys);
     self->keys = keys;
 }
@@ -321,12 +326,24 @@ static void stop_handles (struct bridge *self)
         uv_close ((uv_handle_t *) &self->signals[i], NULL);
 }
 
+static bool open_jwks (struct bridge *self, struct buf *error)
+{
+    if (!self->hub.config->jwks_url[0])
+        return true;
+    self->jwks_fetch = jwks_fetch_new (&self->loop, &self->hub, error);
+    if (self->jwks_fetch)
+        jwks_start (self->hub.jwks);
+    return self->jwks_fetch != NULL;
+}
+
 static bool open_edges (struct bridge *self, struct buf *error)
 {
     self->link = link_new (&self->loop, &self->hub, error);
     if (!self->link)
         return false;
     link_on_change (self->link, on_change, self);
+    if (!open_jwks (self, error))
+        return false;
     self->ws = ws_new (&self->loop, &self->hub);
     if (!self->ws) {
         buf_puts (error,
@@ -376,6 +393,7 @@ void bridge_destroy (struct bridge **self_p)
     admin_destroy (&self->admin);
     public_destroy (&self->public);
     tls_destroy (&self->tls);
+    jwks_fetch_destroy (&self->jwks_fetch);
     link_destroy (&self->link);
     stop_handles (self);
     uv_run (&self->loop, UV_RUN_NOWAIT);

@@ -47,6 +47,9 @@ void config_reload (struct config *self, struct config *next, struct buf *change
 /* Overwrite the values of secrets in these flags (argv[0] is the first), which `ps` shows. How many there were. */
 size_t config_hide_secrets (int argc, char **argv);
 
+/* Does jwks-url name this machine's loopback? */
+bool config_jwks_is_local (const struct config *self);
+
 /* Is this one of the comma-separated words of `list`? Blanks around a word do not count. */
 bool config_list_has (const char *list, struct slice word);
 

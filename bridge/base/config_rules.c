@@ -245,8 +245,55 @@ static void check_keys (struct config_loader *self)
     if (is_production (self) && *config->jwt_secret && strlen (config->jwt_secret) < HMAC_KEY_MIN)
         config_fault_option (self, OPTION_jwt_secret, "is shorter than the %d bytes that production wants",
                              HMAC_KEY_MIN);
-    if (!*config->jwt_secret && !*config->jwt_secret_file && !*config->jwt_public_key_file && !*config->jwks_file)
-        config_fault (self, "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file or jwt-secret");
+    if (!*config->jwt_secret && !*config->jwt_secret_file && !*config->jwt_public_key_file && !*config->jwks_file &&
+        !*config->jwks_url)
+        config_fault (self, "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file, jwks-url or "
+                            "jwt-secret");
+}
+
+/* Host and port of an http or https URL. No user information: a password would stand in every listing. */
+static bool split_url (struct slice url, struct address *out, bool *https)
+{
+    *https = starts_with (url, "https://");
+    if (!*https && !starts_with (url, "http://"))
+        return false;
+    url = slice_from (url, *https ? strlen ("https://") : strlen ("http://"));
+    struct slice authority = url;
+    for (size_t i = 0; i < url.n; i++) {
+        if (url.p[i] == ' ' || url.p[i] == '\\')
+            return false;
+        if (strchr ("/?#", url.p[i]) && authority.n == url.n)
+            authority.n = i;
+    }
+    if (split (authority, out) && is_host (out))
+        return is_port (out->port, 1);
+    out->v6 = authority.n >= 2 && authority.p[0] == '[' && authority.p[authority.n - 1] == ']';
+    out->host = out->v6 ? slice_of (authority.p + 1, authority.n - 2) : authority;
+    return is_host (out);
+}
+
+bool config_jwks_is_local (const struct config *self)
+{
+    struct address address;
+    bool https;
+    return split_url (slice_str (self->jwks_url), &address, &https) && is_loopback (&address);
+}
+
+static void check_jwks (struct config_loader *self)
+{
+    const struct config *config = self->config;
+    struct address address;
+    bool https;
+    if (*config->jwks_url && !split_url (slice_str (config->jwks_url), &address, &https))
+        config_fault_option (self, OPTION_jwks_url, "is not https://HOST[:PORT]/PATH (or http://), without a user");
+    else if (*config->jwks_url && !https && strcmp (config->environment, "production") == 0 && !is_loopback (&address))
+        config_fault_option (self, OPTION_jwks_url, "is not https, which production wants unless the host is loopback");
+    if (*config->jwks_ca_file && !*config->jwks_url)
+        config_fault_option (self, OPTION_jwks_ca_file, "is given without jwks-url");
+    if (config->jwks_min_age_s > config->jwks_max_age_s)
+        config_fault_option (self, OPTION_jwks_min_age_s, "is more than jwks-max-age-s");
+    if (config->jwks_max_age_s > config->jwks_stale_s)
+        config_fault_option (self, OPTION_jwks_max_age_s, "is more than jwks-stale-s");
 }
 
 static void fill_bridge_id (struct config_loader *self)
@@ -289,4 +336,5 @@ void config_check_rules (struct config_loader *self)
     check_endpoints (self, OPTION_runtime_events);
     check_keys (self);
     check_bypass (self);
+    check_jwks (self);
 }

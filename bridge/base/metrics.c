@@ -87,6 +87,11 @@ static const char *const TLS_RELOAD_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const JWKS_RESULT_values[] = {
+#define JWKS_RESULT(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 static const char *const COMMAND_values[] = {
 #define COMMAND(name, to_runtime, to_bridge) #name,
 #include "commands.h"
@@ -129,6 +134,7 @@ static const char *const LIMITED_values[] = {
 #define LABEL_RELOAD         "result"
 #define LABEL_TLS_RESULT     "result"
 #define LABEL_TLS_RELOAD     "result"
+#define LABEL_JWKS_RESULT    "result"
 
 /* --- Storage: every row has its stretch of one array, laid out by the compiler --- */
 

@@ -63,6 +63,11 @@ enum tls_reload {
 #include "tbl/labels.h"
 };
 
+enum jwks_result {
+#define JWKS_RESULT(symbol) JWKS_RESULT_##symbol,
+#include "tbl/labels.h"
+};
+
 enum command_drop {
 #define COMMAND_DROP(symbol) COMMAND_DROP_##symbol,
 #include "tbl/labels.h"

@@ -1,6 +1,7 @@
 #include "cmd/cmd.h"
 #include "base/clock.h"
 #include "core/auth.h"
+#include "edge/jwks_fetch.h"
 
 #define EXIT_CONFIG 2
 
@@ -8,8 +9,22 @@ static const char help[] =
     "Usage: agentbridge verify [--NAME VALUE]... < TOKENS\n"
     "\n"
     "Reads tokens, one a line, and prints for each `OK USER`, or the error code and the check that failed\n"
-    "(format, algorithm, key, signature, claims, in this order) under the configured keys.\n"
+    "(format, algorithm, key, signature, claims, in this order) under the configured keys. jwks-url is fetched once.\n"
     "Exit code: 0 all are good, 1 any is not, 2 the keys cannot be loaded.\n";
+
+/* The keys of jwks-url beside those at hand, which are replaced. */
+static void add_fetched (struct keys **keys_p, const struct config *config, struct buf *error, struct buf *skipped)
+{
+    struct jwks_answer answer;
+    jwks_fetch_once (config, &answer);
+    struct keys *both = answer.keys ? keys_union (*keys_p, answer.keys) : NULL;
+    if (!both)
+        buf_printf (error, "jwks-url: %s", answer.keys ? "out of memory" : answer.why);
+    buf_put (skipped, answer.skipped.p, answer.skipped.n);
+    keys_destroy (keys_p);
+    *keys_p = both;
+    jwks_answer_fini (&answer);
+}
 
 static struct keys *load_keys (const struct config *config)
 {
@@ -18,8 +33,10 @@ static struct keys *load_keys (const struct config *config)
     buf_init (&error, 0);
     buf_init (&skipped, 0);
     struct keys *keys = keys_load (&sources, &error, &skipped);
+    if (keys && *config->jwks_url)
+        add_fetched (&keys, config, &error, &skipped);
     if (keys && keys->n == 0) {
-        buf_puts (&error, "no keys; give jwt-secret, jwt-secret-file, jwt-public-key-file or jwks-file");
+        buf_puts (&error, "no keys; give jwt-secret, jwt-secret-file, jwt-public-key-file, jwks-file or jwks-url");
         keys_destroy (&keys);
     }
     fprintf (stderr, "%.*s", (int) skipped.n, skipped.n ? (const char *) skipped.p : "");

@@ -6,6 +6,7 @@
 #include "core/forwarded.h"
 #include "core/hub.h"
 #include "core/json_mp.h"
+#include "core/jwks.h"
 #include "core/session.h"
 
 #include <strings.h>
@@ -264,6 +265,7 @@ static enum error_code authenticate (struct conn *conn, const struct request *re
     buf_init (&query, 0);
     find_token (conn, request, subprotocols, &query, &where);
     identify (&result, conn, request, &where);
+    jwks_review (conn->hub->jwks, &result);
     *check = result.check;
     enum error_code error = query.failed ? memory_is_out (check) : result.error;
     session_set_expiry (conn, result.expires);

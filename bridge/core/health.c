@@ -1,6 +1,7 @@
 #include "core/health.h"
 #include "base/metrics.h"
 #include "core/bypass.h"
+#include "core/jwks.h"
 #include "core/lanes.h"
 #include "core/subprotocol.h"
 #include "version.h"
@@ -15,7 +16,7 @@ static struct checks look (const struct hub *hub)
 {
     return (struct checks){.commands = lanes_any_up (&hub->runtime),
                            .events = hub->runtime.events_up (hub->runtime.self),
-                           .keys = hub->keys && hub->keys->n > 0,
+                           .keys = hub->keys && hub->keys->n > 0 && !jwks_fault (hub->jwks),
                            .accepting = !hub->draining};
 }
 
@@ -85,8 +86,9 @@ int health_write_ready (const struct hub *hub, struct buf *out)
 {
     struct checks checks = look (hub);
     json_t *reasons = json_array ();
+    const char *jwks = jwks_fault (hub->jwks);
     if (!checks.keys)
-        json_array_append_new (reasons, json_string ("no token keys"));
+        json_array_append_new (reasons, json_string (jwks ? jwks : "no token keys"));
     if (!checks.commands)
         json_array_append_new (reasons, json_string ("no command link to the runtime"));
     if (!checks.events)

@@ -16,9 +16,12 @@
 
 #define HANDSHAKE_BURST_S 10 /* an address may use up at once what it may do in so many seconds */
 
+struct jwks;
+
 struct hub {
     const struct config *config; /* shared; a reload changes it in place */
     const struct keys *keys;     /* shared; hub_set_keys replaces it */
+    struct jwks *jwks;           /* shared; NULL without jwks-url */
     struct token_cache tokens;   /* verified under `keys` */
     struct registry registry;
     struct cidrs proxies;       /* trusted-proxies */

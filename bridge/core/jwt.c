@@ -172,11 +172,23 @@ static bool refuse (struct jwt_result *result, enum error_code error, const char
     return false;
 }
 
+/* A fetched key is never a secret. */
+static enum jwt_miss miss_of (const struct keys *keys, const struct jws *jws)
+{
+    uint32_t alg = jws->alg < 0 ? 0 : UINT32_C (1) << jws->alg;
+    if (!(alg & keys->allowed & ~HMAC_ALGORITHMS))
+        return JWT_MISS_NONE;
+    if (!jws->kid)
+        return JWT_MISS_UNNAMED;
+    return keys_have_kid (keys, jws->kid) ? JWT_MISS_NONE : JWT_MISS_KID;
+}
+
 static bool check_signature (struct jwt_result *result, const struct keys *keys, const struct jws *jws)
 {
     bool any = false;
     if (!keys || keys->n == 0)
         return refuse (result, ERROR_AUTH_KEYS_UNAVAILABLE, "key");
+    result->miss = miss_of (keys, jws);
     if (jws->alg < 0 || !(keys->algorithms & UINT32_C (1) << jws->alg))
         return refuse (result, ERROR_VALIDATION_FAILED, "algorithm");
     for (size_t i = 0; i < keys->n; i++) {

@@ -23,12 +23,21 @@ struct jwt_rules {
 /* What a configuration demands; borrows its texts. */
 struct jwt_rules jwt_rules_of (const struct config *config);
 
+/* Could the token be good under keys that are not there? */
+enum jwt_miss {
+    JWT_MISS_NONE,
+    JWT_MISS_UNNAMED, /* it names no kid, and none of the keys has signed it */
+    JWT_MISS_KID      /* it names a kid that no key has */
+};
+
 /* The outcome. `error` is ERROR_NONE when the token is good. */
 struct jwt_result {
     enum error_code error;
     const char
-        *check;      /* which check failed, for logs and `agentbridge verify`: static text such as
-                        "format", "algorithm", "key", "signature", "claims" or "claims: exp"; never shown to a client */
+        *check; /* which check failed, for logs and `agentbridge verify`: static text such as
+                   "format", "algorithm", "key", "signature", "claims" or "claims: exp"; never shown to a client */
+    enum jwt_miss
+        miss;        /* of a token that is refused for its key, algorithm or signature, by keys that could be fetched */
     char *user;      /* owned, NUL-terminated, 1 to 128 bytes of UTF-8 without control characters; NULL on error */
     int64_t expires; /* `exp` as Unix seconds; 0 when the token has none */
     json_t *claims;  /* owned; NULL on error */

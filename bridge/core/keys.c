@@ -8,7 +8,6 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#define KEYS_MAX       256 /* a token without kid may have to be tried with all of them */
 #define FILE_MAX_BYTES (1024 * 1024)
 
 /* A set in the making. */
@@ -16,6 +15,7 @@ struct loader {
     struct keys *keys;
     uint32_t allowed; /* by jwt-algorithms */
     bool production;
+    bool public_only; /* secrets are skipped */
     bool any_source;
     struct buf *error;
     struct buf *skipped;
@@ -62,7 +62,9 @@ static bool start (struct loader *self, const char *algorithms)
     self->keys = calloc (1, sizeof *self->keys);
     if (!self->keys)
         return out_of_memory (self);
-    return allow (self, algorithms);
+    bool ok = allow (self, algorithms);
+    self->keys->allowed = self->allowed;
+    return ok;
 }
 
 /* Takes what the key holds, also on failure. */
@@ -239,6 +241,8 @@ static bool add_jwk_list (struct loader *self, const char *where, const json_t *
     {
         struct key key;
         const char *why = jwk_read (&key, jwk);
+        if (!why && self->public_only && key.secret)
+            why = "a secret does not belong where others can read it";
         if (why) {
             key_fini (&key);
             skip_jwk (self, where, i, jwk, why);
@@ -328,6 +332,62 @@ struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct 
         keys_destroy (&self.keys);
     ERR_clear_error ();
     return self.keys;
+}
+
+struct keys *keys_parse_fetched (struct slice text, struct buf *error, struct buf *skipped)
+{
+    struct loader self = {.error = error, .skipped = skipped, .public_only = true};
+    if (!start (&self, "") || !add_jwks (&self, "jwks-url", text))
+        keys_destroy (&self.keys);
+    ERR_clear_error ();
+    return self.keys;
+}
+
+/* Shares the key itself, which is counted, and copies the rest. */
+static bool copy_key (struct key *to, const struct key *from)
+{
+    *to = (struct key){.algorithms = from->algorithms, .secret_n = from->secret_n};
+    to->kid = from->kid ? strdup (from->kid) : NULL;
+    to->secret = from->secret ? malloc (from->secret_n) : NULL;
+    if (to->secret)
+        memcpy (to->secret, from->secret, from->secret_n);
+    if (from->pkey && EVP_PKEY_up_ref (from->pkey))
+        to->pkey = from->pkey;
+    return !from->kid == !to->kid && !from->secret == !to->secret && from->pkey == to->pkey;
+}
+
+static bool copy_all (struct keys *to, const struct keys *from)
+{
+    for (size_t i = 0; i < from->n; i++) {
+        if (!(from->key[i].algorithms & to->allowed))
+            continue;
+        struct key *key = &to->key[to->n++];
+        if (!copy_key (key, &from->key[i]))
+            return false;
+        key->algorithms &= to->allowed;
+        to->algorithms |= key->algorithms;
+    }
+    return true;
+}
+
+struct keys *keys_union (const struct keys *local, const struct keys *fetched)
+{
+    struct keys *self = calloc (1, sizeof *self);
+    if (!self)
+        return NULL;
+    self->allowed = local->allowed;
+    self->key = calloc (local->n + fetched->n + 1, sizeof *self->key);
+    if (!self->key || !copy_all (self, local) || !copy_all (self, fetched))
+        keys_destroy (&self);
+    return self;
+}
+
+bool keys_have_kid (const struct keys *self, const char *kid)
+{
+    for (size_t i = 0; i < self->n; i++)
+        if (self->key[i].kid && strcmp (self->key[i].kid, kid) == 0)
+            return true;
+    return false;
 }
 
 void keys_destroy (struct keys **self_p)

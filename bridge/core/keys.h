@@ -7,10 +7,13 @@
 #include "base/config.h"
 #include "core/key.h"
 
+#define KEYS_MAX 256 /* a token without kid may have to be tried with all of them */
+
 struct keys {
     struct key *key; /* owned array */
     size_t n;
     uint32_t algorithms; /* union of those that are served and allowed */
+    uint32_t allowed;    /* by jwt-algorithms, whether a key serves them or not */
 };
 
 /* Where the keys come from; "" or NULL means not given. Texts are borrowed. */
@@ -32,9 +35,20 @@ NODISCARD struct keys *keys_load (const struct keys_sources *sources, struct buf
 /* The sources that a configuration names. */
 struct keys_sources keys_sources_of (const struct config *config);
 
-/* The same for one JWKS text (RFC 7517); for the fuzzer and the fetch by URL. */
+/* The same for one JWKS text (RFC 7517); for the fuzzer. */
 NODISCARD struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error,
                                         struct buf *skipped);
+
+/* The same for a set that was fetched, with all algorithms. Secrets in it are skipped: whoever may read the set could
+ * sign. Any thread. */
+NODISCARD struct keys *keys_parse_fetched (struct slice text, struct buf *error, struct buf *skipped);
+
+/* A new set of all keys of both, with the algorithms that `local` allows; the keys of `fetched` that are left without
+ * any stay away. NULL when memory is out. */
+NODISCARD struct keys *keys_union (const struct keys *local, const struct keys *fetched);
+
+/* Has one of the keys this kid? */
+bool keys_have_kid (const struct keys *self, const char *kid);
 
 void keys_destroy (struct keys **self_p);
 

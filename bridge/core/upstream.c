@@ -14,6 +14,7 @@
 #include "core/auth.h"
 #include "core/client_msg.h"
 #include "core/hub.h"
+#include "core/jwks.h"
 #include "core/notice.h"
 #include "core/session.h"
 
@@ -89,6 +90,7 @@ static void refresh_token (struct conn *conn, const struct client_msg *msg)
     struct jwt_rules rules = jwt_rules_of (conn->hub->config);
     struct jwt_result result;
     auth_check_token (&result, conn->hub->keys, &conn->hub->tokens, &rules, msg->token, clock_wall ());
+    jwks_review (conn->hub->jwks, &result);
     bool ok = result.error == ERROR_NONE && slice_is (user_id (conn->user), result.user);
     if (ok) {
         session_set_expiry (conn, result.expires);

@@ -21,6 +21,9 @@
 #ifndef TLS_RELOAD
 #define TLS_RELOAD(symbol)
 #endif
+#ifndef JWKS_RESULT
+#define JWKS_RESULT(symbol)
+#endif
 #ifndef COMMAND_DROP
 #define COMMAND_DROP(symbol)
 #endif
@@ -77,6 +80,19 @@ TLS_RESULT (resources)       /* out of memory or descriptors */
 TLS_RELOAD (ok)
 TLS_RELOAD (failed)          /* the old one stays in force */
 
+/* What became of a fetch of jwks-url. */
+JWKS_RESULT (ok)
+JWKS_RESULT (not_modified)   /* 304: the set at hand is still the newest */
+JWKS_RESULT (unreachable)    /* no address, no connection, or it broke */
+JWKS_RESULT (timeout)
+JWKS_RESULT (tls)            /* the certificate, or TLS itself */
+JWKS_RESULT (redirect)       /* not to https, or too many */
+JWKS_RESULT (http_status)    /* neither 200 nor 304 */
+JWKS_RESULT (too_large)
+JWKS_RESULT (malformed)      /* not a JSON Web Key Set */
+JWKS_RESULT (no_keys)        /* none in it that can be used */
+JWKS_RESULT (no_memory)
+
 /* Why a command was not carried out or not handed over. */
 COMMAND_DROP (malformed)
 COMMAND_DROP (unknown_command)
@@ -108,6 +124,7 @@ RELOAD (failed)              /* what was in force stays */
 #undef RUN_OUTCOME
 #undef TLS_RESULT
 #undef TLS_RELOAD
+#undef JWKS_RESULT
 #undef COMMAND_DROP
 #undef LIMITED
 #undef ACCEPT_FAILURE

@@ -47,6 +47,28 @@ OPTION (FILE,   jwt_public_key_file,         "jwt-public-key-file",        "",  
         "PEM file with RSA, EC or Ed25519 public keys")
 OPTION (FILE,   jwks_file,                   "jwks-file",                  "",                    0,     4096,                 true,
         "JSON Web Key Set (RFC 7517)")
+OPTION (STR,    jwks_url,                    "jwks-url",                   "",                    0,     2048,                 false,
+        "Key set that is fetched and kept fresh: https://, or http:// (in production only to loopback); its keys count beside those of the files")
+OPTION (FILE,   jwks_ca_file,                "jwks-ca-file",               "",                    0,     4096,                 false,
+        "PEM file with the only authorities that the server of jwks-url is trusted by; the system's when not set")
+OPTION (INT,    jwks_timeout_ms,             "jwks-timeout-ms",            "5000",                10,    60000,                true,
+        "Milliseconds for one fetch of jwks-url as a whole, redirects too")
+OPTION (INT,    jwks_max_bytes,              "jwks-max-bytes",             "262144",              1024,  1048576,              true,
+        "Largest key set taken from jwks-url, bytes")
+OPTION (INT,    jwks_min_age_s,              "jwks-min-age-s",             "60",                  1,     86400,                true,
+        "Seconds that a fetched set is fresh at least, whatever Cache-Control and Expires say (300 when they say nothing)")
+OPTION (INT,    jwks_max_age_s,              "jwks-max-age-s",             "3600",                1,     604800,               true,
+        "Seconds that a fetched set is fresh at most; it is fetched again when four fifths have passed")
+OPTION (INT,    jwks_stale_s,                "jwks-stale-s",               "86400",               1,     2592000,              true,
+        "Seconds that a fetched set counts while fetching fails; then tokens are refused with AUTH_KEYS_UNAVAILABLE")
+OPTION (INT,    jwks_kid_refresh_s,          "jwks-kid-refresh-s",         "10",                  1,     3600,                 true,
+        "Seconds between two fetches because a token names a kid that no key has; so long before it signs with it an issuer should publish a key")
+OPTION (INT,    jwks_retry_ms,               "jwks-retry-ms",              "1000",                10,    60000,                true,
+        "Milliseconds before a fetch that failed is tried again, doubled each time up to 60 s, jittered down to half")
+OPTION (INT,    jwks_breaker_failures,       "jwks-breaker-failures",      "5",                   1,     1000,                 true,
+        "Failures in a row that open the breaker: jwks-url is left alone then")
+OPTION (INT,    jwks_breaker_open_s,         "jwks-breaker-open-s",        "30",                  1,     3600,                 true,
+        "Seconds that the open breaker waits before it lets one fetch try")
 OPTION (STR,    jwt_algorithms,              "jwt-algorithms",             "",                    0,     255,                  true,
         "Allowed algorithms, comma list (HS256, RS256, PS256, ES256, EdDSA, ...); those that the keys serve when not set")
 OPTION (STR,    jwt_issuer,                  "jwt-issuer",                 "",                    0,     1024,                 true,

@@ -3,7 +3,8 @@
 
     main.c, bridge.c, cmd/  ->  edge/  ->  core/  ->  base/         tbl/ and proto/ are data that all may include
 
-Only edge/ws.c sees libwebsockets. ZeroMQ is for edge/link, edge/monitor and edge/outbox, main.c and cmd/ (zsys), base/config* (zconfig).
+Only edge/ws.c sees libwebsockets, only edge/jwks_fetch.c libcurl. ZeroMQ is for edge/link, edge/monitor, edge/outbox and
+edge/jwks_fetch, main.c and cmd/ (zsys), base/config* (zconfig).
 Prints each violation and exits 1 when there is one."""
 import pathlib
 import re
@@ -13,8 +14,9 @@ import tempfile
 LAYERS = {"base": 0, "core": 1, "edge": 2, "cmd": 3, "top": 3}
 LWS = re.compile(r"libwebsockets\.h|lws[-_/].*")
 ZMQ = re.compile(r"(zmq|czmq|zmq_utils|z[a-z]+)\.h")
+CURL = re.compile(r"curl/.*")
 UV = re.compile(r"uv(/.*|\.h)")
-ZMQ_FILES = re.compile(r"edge/(link|monitor|outbox)\.[ch]|main\.c|cmd/\w+\.[ch]|base/config\w*\.[ch]")
+ZMQ_FILES = re.compile(r"edge/(link|monitor|outbox|jwks_fetch)\.[ch]|main\.c|cmd/\w+\.[ch]|base/config\w*\.[ch]")
 INCLUDE = re.compile(r"""^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]""", re.M)
 SYSTEM_Z = {"zlib.h"}
 
@@ -35,8 +37,10 @@ def library_fault(path, header):
     """Why this file may not include this library; None when it may."""
     if LWS.fullmatch(header):
         return None if path == "edge/ws.c" else "only edge/ws.c includes libwebsockets"
+    if CURL.fullmatch(header):
+        return None if path == "edge/jwks_fetch.c" else "only edge/jwks_fetch.c includes libcurl"
     if ZMQ.fullmatch(header) and header not in SYSTEM_Z:
-        return None if ZMQ_FILES.fullmatch(path) else "only edge/link, edge/monitor, edge/outbox, main.c, cmd/ and base/config* include ZeroMQ"
+        return None if ZMQ_FILES.fullmatch(path) else "only edge/link, edge/monitor, edge/outbox, edge/jwks_fetch, main.c, cmd/ and base/config* include ZeroMQ"
     if UV.fullmatch(header) and layer_of(path) in ("base", "core", "tbl"):
         return f"{layer_of(path)} knows no event loop"
     return None
@@ -89,7 +93,9 @@ SAMPLES = {
     "bridge/edge/ws.c": [("<libwebsockets.h>", 0), ("<uv.h>", 0), ('"core/a.h"', 0), ("<zmq.h>", 1), ('"bridge.h"', 1)],
     "bridge/edge/ws.h": [("<libwebsockets.h>", 1)],
     "bridge/edge/link.c": [("<czmq.h>", 0), ("<zmq.h>", 0), ('"edge/a.h"', 0), ('"cmd/cmd.h"', 1), ("<libwebsockets.h>", 1)],
-    "bridge/edge/monitor.c": [("<zmq.h>", 0)],
+    "bridge/edge/monitor.c": [("<zmq.h>", 0), ("<curl/curl.h>", 1)],
+    "bridge/edge/jwks_fetch.c": [("<czmq.h>", 0), ("<curl/curl.h>", 0), ("<libwebsockets.h>", 1)],
+    "bridge/edge/jwks_fetch.h": [("<curl/curl.h>", 1)],
     "bridge/edge/admin.c": [("<zmq.h>", 1), ("<libwebsockets.h>", 1)],
     "bridge/cmd/x.c": [('"cmd/cmd.h"', 0), ('"edge/a.h"', 0), ('"bridge.h"', 0), ("<czmq.h>", 0), ("<libwebsockets.h>", 1)],
     "bridge/main.c": [("<czmq.h>", 0), ('"bridge.h"', 0), ('"cmd/cmd.h"', 0), ("<libwebsockets.h>", 1)],

@@ -356,8 +356,9 @@ static void faults_of_form (void **state)
 static const struct {
     const char *args, *fault;
 } rule_faults[] = {
-    {"", "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file or jwt-secret\n"},
-    {"--environment test", "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file or jwt-secret\n"},
+    {"", "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file, jwks-url or jwt-secret\n"},
+    {"--environment test",
+     "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file, jwks-url or jwt-secret\n"},
     {KEY "--jwt-secret-file key", "option jwt-secret-file: \"key\" (flag --jwt-secret-file) does not go "
                                   "together with jwt-secret; set one of "
                                   "them\n"},
@@ -545,14 +546,15 @@ static void secrets_are_never_shown (void **state)
 static void all_faults_are_told_at_once (void **state)
 {
     (void) state;
-    assert_faults ("--listen nowhere --nonsens=1 --max-connections x", "AGENTBRIDGE_LOG_LEVEL=x", "log-format = x\n",
-                   "option nonsens (flag --nonsens) is unknown; --help lists the options\n"
-                   "option max-connections: \"x\" (flag --max-connections) is not a number from 1 to 1000000\n"
-                   "option log-level: \"x\" (variable AGENTBRIDGE_LOG_LEVEL) is not one of error, warn, info, debug\n"
-                   "option log-format: \"x\" (file a.conf) is not one of json, text\n"
-                   "option listen: \"nowhere\" (flag --listen) is not HOST:PORT or [IPV6]:PORT with a port from 0 to "
-                   "65535\n"
-                   "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file or jwt-secret\n");
+    assert_faults (
+        "--listen nowhere --nonsens=1 --max-connections x", "AGENTBRIDGE_LOG_LEVEL=x", "log-format = x\n",
+        "option nonsens (flag --nonsens) is unknown; --help lists the options\n"
+        "option max-connections: \"x\" (flag --max-connections) is not a number from 1 to 1000000\n"
+        "option log-level: \"x\" (variable AGENTBRIDGE_LOG_LEVEL) is not one of error, warn, info, debug\n"
+        "option log-format: \"x\" (file a.conf) is not one of json, text\n"
+        "option listen: \"nowhere\" (flag --listen) is not HOST:PORT or [IPV6]:PORT with a port from 0 to "
+        "65535\n"
+        "no token keys: set one of jwt-secret-file, jwt-public-key-file, jwks-file, jwks-url or jwt-secret\n");
 }
 
 static void files_that_zconfig_cannot_take (void **state)

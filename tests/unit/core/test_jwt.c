@@ -324,6 +324,48 @@ static void test_kid_selects (void **state)
 }
 
 /* The kid of an RSA key does not help a token of another algorithm. */
+/* Takes the token. */
+static void expect_miss (const struct keys *keys, char *token, enum jwt_miss miss)
+{
+    struct jwt_result result;
+    jwt_verify (&result, keys, &plain_rules, slice_str (token), NOW);
+    assert_int_equal (result.miss, miss);
+    jwt_result_fini (&result);
+    free (token);
+}
+
+static char *signed_by (EVP_PKEY *key, enum jwt_alg alg, const char *header)
+{
+    return make_token_of (key, SLICE (SECRET), alg, header, slice_str (PAYLOAD));
+}
+
+/* Could keys that are not there make the token good? Not when its algorithm is not allowed, nor when it is HMAC's. */
+static void test_miss (void **state)
+{
+    (void) state;
+    char *jwk = jwk_ec (ec[0], ",\"kid\":\"a\""), *set = text ("{\"keys\":[%s]}", jwk);
+    struct buf spill;
+    buf_init (&spill, 0);
+    struct keys *keys = parse (set), *narrow = keys_parse_jwks (slice_str (set), "ES256,RS256", &spill, &spill);
+    assert_int_equal (keys->n + narrow->n, 2);
+    static const char es256[] = "{\"alg\":\"ES256\"}", es256_a[] = "{\"alg\":\"ES256\",\"kid\":\"a\"}";
+    static const char es256_b[] = "{\"alg\":\"ES256\",\"kid\":\"b\"}", es384_b[] = "{\"alg\":\"ES384\",\"kid\":\"b\"}";
+    EVP_PKEY *other = make_ec ("P-256");
+    expect_miss (keys, signed_by (other, JWT_ES256, es256), JWT_MISS_UNNAMED);
+    expect_miss (keys, signed_by (other, JWT_ES256, es256_a), JWT_MISS_NONE);
+    expect_miss (keys, signed_by (other, JWT_ES256, es256_b), JWT_MISS_KID);
+    expect_miss (keys, signed_by (ec[1], JWT_ES384, es384_b), JWT_MISS_KID); /* of a kind that no key serves yet */
+    expect_miss (narrow, signed_by (ec[1], JWT_ES384, es384_b), JWT_MISS_NONE);
+    expect_miss (keys, signed_by (NULL, JWT_HS256, "{\"alg\":\"HS256\",\"kid\":\"b\"}"), JWT_MISS_NONE);
+    expect_miss (keys, signed_by (NULL, JWT_HS256, "{\"alg\":\"none\",\"kid\":\"b\"}"), JWT_MISS_NONE);
+    EVP_PKEY_free (other);
+    keys_destroy (&keys);
+    keys_destroy (&narrow);
+    buf_fini (&spill);
+    free (jwk);
+    free (set);
+}
+
 static void test_kid_of_other_type (void **state)
 {
     (void) state;
@@ -696,6 +738,7 @@ int main (void)
         cmocka_unit_test (test_kid_tricks),
         cmocka_unit_test (test_same_header_again),
         cmocka_unit_test (test_kid_selects),
+        cmocka_unit_test (test_miss),
         cmocka_unit_test (test_kid_of_other_type),
         cmocka_unit_test (test_times),
         cmocka_unit_test (test_times_relaxed),

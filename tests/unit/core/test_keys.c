@@ -719,6 +719,94 @@ static void test_all_sources (void **state)
         free (texts[i]);
 }
 
+/* --- fetched, and together with others --- */
+
+static struct keys *fetch (const char *jwks)
+{
+    buf_reset (&error);
+    buf_reset (&skipped);
+    struct keys *keys = keys_parse_fetched (slice_str (jwks), &error, &skipped);
+    assert_int_equal (ERR_peek_error (), 0);
+    return keys;
+}
+
+static void test_fetched (void **state)
+{
+    (void) state;
+    char *oct = jwk_oct (SLICE (SECRET), ",\"kid\":\"s\""), *ec = jwk_ec (p256, ""), *okp = jwk_ed25519 (ed, "");
+    char *jwks = text ("{\"keys\":[%s,%s,%s]}", oct, ec, okp);
+    struct keys *keys = fetch (jwks);
+    expect_text (&skipped, "jwks-url: key 1 (kid s): a secret does not belong where others can read it\n");
+    assert_int_equal (keys->n, 2);
+    assert_int_equal (keys->algorithms, BIT (JWT_ES256) | BIT (JWT_EdDSA));
+    keys_destroy (&keys);
+    assert_null (fetch ("{}"));
+    expect_text (&error, "jwks-url: not a JSON Web Key Set: no array `keys`");
+    char *texts[] = {oct, ec, okp, jwks};
+    for (size_t i = 0; i < COUNT_OF (texts); i++)
+        free (texts[i]);
+}
+
+static struct keys *fetch_two (void)
+{
+    char *ec = jwk_ec (p256, ",\"kid\":\"p\""), *okp = jwk_ed25519 (ed, ",\"kid\":\"e\"");
+    char *jwks = text ("{\"keys\":[%s,%s]}", ec, okp);
+    struct keys *keys = fetch (jwks);
+    assert_int_equal (keys->n, 2);
+    free (jwks);
+    free (ec);
+    free (okp);
+    return keys;
+}
+
+/* What the union holds outlives both sets. */
+static void test_union (void **state)
+{
+    (void) state;
+    struct keys *local = load (&(struct keys_sources){.secret = SECRET}), *fetched = fetch_two ();
+    struct keys *both = keys_union (local, fetched);
+    keys_destroy (&local);
+    keys_destroy (&fetched);
+    assert_int_equal (both->n, 3);
+    assert_int_equal (both->algorithms, ALL_HMAC | BIT (JWT_ES256) | BIT (JWT_EdDSA));
+    assert_int_equal (both->key[0].secret_n, strlen (SECRET));
+    assert_memory_equal (both->key[0].secret, SECRET, strlen (SECRET));
+    assert_null (both->key[0].kid);
+    assert_int_equal (EVP_PKEY_eq (both->key[1].pkey, p256), 1);
+    assert_int_equal (EVP_PKEY_eq (both->key[2].pkey, ed), 1);
+    assert_true (keys_have_kid (both, "p") && keys_have_kid (both, "e"));
+    assert_false (keys_have_kid (both, "") || keys_have_kid (both, "P"));
+    keys_destroy (&both);
+}
+
+static void test_union_is_narrowed (void **state)
+{
+    (void) state;
+    struct keys *local = load (&(struct keys_sources){.secret = SECRET, .algorithms = "HS256,EdDSA"});
+    struct keys *fetched = fetch_two (), *both = keys_union (local, fetched);
+    assert_int_equal (both->n, 2);
+    assert_int_equal (both->algorithms, BIT (JWT_HS256) | BIT (JWT_EdDSA));
+    assert_int_equal (both->allowed, BIT (JWT_HS256) | BIT (JWT_EdDSA));
+    assert_false (keys_have_kid (both, "p"));
+    keys_destroy (&both);
+    keys_destroy (&local);
+    keys_destroy (&fetched);
+}
+
+static void test_union_of_nothing (void **state)
+{
+    (void) state;
+    struct keys *none = load (&(struct keys_sources){0}), *fetched = fetch_two ();
+    struct keys *both = keys_union (none, none);
+    assert_int_equal (both->n, 0);
+    keys_destroy (&both);
+    both = keys_union (none, fetched);
+    assert_int_equal (both->n, 2);
+    keys_destroy (&both);
+    keys_destroy (&none);
+    keys_destroy (&fetched);
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
@@ -747,6 +835,10 @@ int main (void)
         cmocka_unit_test (test_pem_faults),
         cmocka_unit_test (test_jwks_file),
         cmocka_unit_test (test_all_sources),
+        cmocka_unit_test (test_fetched),
+        cmocka_unit_test (test_union),
+        cmocka_unit_test (test_union_is_narrowed),
+        cmocka_unit_test (test_union_of_nothing),
     };
     return cmocka_run_group_tests (tests, set_up, tear_down);
 }
