@@ -26,10 +26,13 @@ struct jws {
     size_t signature_n;
 };
 
-/* Duplicate members and NUL are refused. Integers beyond 64 bits make jansson read all numbers as reals. */
+/* Duplicate members and NUL are refused (jansson by itself steps over a NUL behind a number or literal). Integers
+ * beyond 64 bits make jansson read all numbers as reals. */
 static json_t *parse_object (struct slice text)
 {
     json_error_t fault;
+    if (memchr (text.p, '\0', text.n))
+        return NULL;
     json_t *object = json_loadb (text.p, text.n, JSON_REJECT_DUPLICATES, &fault);
     if (!object && json_error_code (&fault) == json_error_numeric_overflow)
         object = json_loadb (text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &fault);
