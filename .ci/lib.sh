@@ -95,3 +95,15 @@ build_preset () {
     logged "configure-$1" cmake -S "$TOP" --preset "$1" -DBUILD_TESTING="$2" &&
         logged "build-$1" cmake --build "$TOP/build/$1" --parallel "$(nproc)"
 }
+
+# Is there a clang that makes fuzzers? Its run-time library is a package of its own.
+can_fuzz () {
+    command -v clang >/dev/null &&
+        clang -fsanitize=fuzzer,address,undefined -x c -o /dev/null - >/dev/null 2>&1 <<'TEXT'
+int LLVMFuzzerTestOneInput (const char *data, unsigned long size);
+int LLVMFuzzerTestOneInput (const char *data, unsigned long size)
+{
+    return data && size ? 0 : 0;
+}
+TEXT
+}

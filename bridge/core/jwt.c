@@ -26,10 +26,13 @@ struct jws {
     size_t signature_n;
 };
 
-/* Duplicate members and NUL are refused. Integers beyond 64 bits make jansson read all numbers as reals. */
+/* Duplicate members and NUL are refused (jansson by itself steps over a NUL behind a number or literal). Integers
+ * beyond 64 bits make jansson read all numbers as reals. */
 static json_t *parse_object (struct slice text)
 {
     json_error_t fault;
+    if (memchr (text.p, '\0', text.n))
+        return NULL;
     json_t *object = json_loadb (text.p, text.n, JSON_REJECT_DUPLICATES, &fault);
     if (!object && json_error_code (&fault) == json_error_numeric_overflow)
         object = json_loadb (text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &fault);
@@ -39,16 +42,17 @@ static json_t *parse_object (struct slice text)
     return NULL;
 }
 
-/* "JWT", or a kind of it such as "at+jwt" (RFC 8725 section 3.11). */
+/* A JWT or an access token (RFC 9068), with or without `application/` (RFC 7515 section 4.1.9). Other kinds, such as
+ * logout+jwt, are signed with the same keys for other purposes (RFC 8725 section 3.11). */
 static bool good_typ (const json_t *typ)
 {
-    if (!typ)
-        return true;
-    if (!json_is_string (typ))
+    static const char prefix[] = "application/";
+    const char *text = typ ? json_string_value (typ) : "JWT";
+    if (!text)
         return false;
-    const char *text = json_string_value (typ);
-    size_t n = strlen (text);
-    return strcasecmp (text, "JWT") == 0 || (n >= 4 && strcasecmp (text + n - 4, "+jwt") == 0);
+    if (strncasecmp (text, prefix, sizeof prefix - 1) == 0)
+        text += sizeof prefix - 1;
+    return strcasecmp (text, "JWT") == 0 || strcasecmp (text, "at+jwt") == 0;
 }
 
 /* `jku`, `jwk`, `x5u` and `x5c` are never looked at: a token does not choose its own key. */

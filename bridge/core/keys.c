@@ -257,7 +257,10 @@ static bool add_jwks (struct loader *self, const char *where, struct slice text)
 {
     json_error_t fault;
     json_t *root = json_loadb (text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &fault);
-    bool ok = root && add_jwk_list (self, where, json_object_get (root, "keys"));
+    bool ok = root != NULL;
+    if (ok && memchr (text.p, '\0', text.n)) /* jansson steps over one behind a number or literal */
+        ok = refuse (self, where, "not text: there is a NUL in it");
+    ok = ok && add_jwk_list (self, where, json_object_get (root, "keys"));
     if (!root) /* jansson's own text quotes the file, which may hold a secret */
         buf_printf (self->error, "%s: no valid JSON at line %d, column %d", where, fault.line, fault.column);
     json_decref (root);

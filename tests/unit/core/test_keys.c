@@ -412,6 +412,9 @@ static void test_jwks_shape (void **state)
     assert_int_equal (keys->n, 0);
     expect_text (&skipped, "");
     keys_destroy (&keys);
+    buf_reset (&error);
+    assert_null (keys_parse_jwks (SLICE ("{\"keys\":[],\"x\":1\0}"), "", &error, &skipped));
+    expect_text (&error, "jwks: not text: there is a NUL in it");
 }
 
 static void test_jwks_too_many (void **state)
