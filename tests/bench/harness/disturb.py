@@ -1,5 +1,7 @@
 """What goes on while a row is measured. A disturbance must be on for the whole of it, and at its rate."""
 import http.client
+import http.server
+import json
 import re
 import signal
 import threading
@@ -124,6 +126,48 @@ class Reload(Repeated):
         return self.run.log("server").read_text("utf-8", "replace").count('"RELOADED"')
 
 
+class KeySet(Disturbance):
+    """A server at jwks-url whose set is fresh for the shortest time that the bridge allows; counted by its metric."""
+    rate = 1
+
+    def __init__(self, run):
+        super().__init__(run)
+        self.server = None
+
+    def begin(self):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.run.ports.keys), Keys)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        processes.wait_until(lambda: self.count() > 0, self.run.server, 30, "keys are fetched")
+
+    def count(self):
+        return metric(self.run.ports, r'agentbridge_jwks_refreshes_total\{result="ok"\}')
+
+    def end(self):
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+
+
+# RFC 7517 appendix A.1
+MODULUS = ("0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMst"
+           "n64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n9"
+           "1CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw")
+KEY_SET = json.dumps({"keys": [{"kty": "RSA", "n": MODULUS, "e": "AQAB", "kid": str(number)} for number in range(200)]})
+
+
+class Keys(http.server.BaseHTTPRequestHandler):
+    """200 keys of 2,048 bits: one under as many names."""
+
+    def do_GET(self):  # pylint: disable=invalid-name
+        """The set."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(KEY_SET.encode())
+
+    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+        """Says nothing."""
+
+
 class SecondLoad(Disturbance):
     """Another bench_load with users and a runtime of its own; counted by the bridge's metric."""
     arguments = ()
@@ -167,4 +211,5 @@ class Resume(SecondLoad):
     counted = r"agentbridge_replayed_events_total\b"
 
 
-KINDS = {"": Disturbance, "flood": Flood, "scrape": Scrape, "reload": Reload, "setups": Setups, "resume": Resume}
+KINDS = {"": Disturbance, "flood": Flood, "scrape": Scrape, "reload": Reload, "keys": KeySet, "setups": Setups,
+         "resume": Resume}

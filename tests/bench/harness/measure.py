@@ -59,8 +59,8 @@ class Run:
 
     def __enter__(self):
         self.tmp = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        self.server = self.start("server", self.entry.start(self.ports, self.tmp) + list(self.case.options),
-                                 self.cpus.server)
+        options = [option.format(**vars(self.ports)) for option in self.case.options]
+        self.server = self.start("server", self.entry.start(self.ports, self.tmp) + options, self.cpus.server)
         self.stack.callback(self.server.stop)
         try:
             processes.wait_until(lambda: processes.accepts(self.ports.public), self.server, START_S,

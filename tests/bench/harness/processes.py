@@ -10,7 +10,7 @@ import types
 
 from ports import free_port
 
-PORTS = ("public", "admin", "publish", "commands", "events", "commands2", "events2")
+PORTS = ("public", "admin", "publish", "commands", "events", "commands2", "events2", "keys")
 END_S = 20  # a server's time to leave after SIGTERM
 
 

@@ -106,6 +106,8 @@ def per_delivery(goal=""):
     return (Figure("cpu_us_per_delivery", "CPU µs per delivery", goal),)
 
 
+FETCHED = ("--jwks-url", "http://127.0.0.1:{keys}/", "--jwks-retry-ms", "100", "--jwks-breaker-failures", "1000",
+           "--jwks-min-age-s", "1", "--jwks-max-age-s", "1")
 HELD = ("--history-events", "20000", "--history-bytes", "16777216", "--queue-bytes", "16777216")
 FAIR = (Figure("latency_p99_us", "p99 µs", "≤ 2 × undisturbed"), Figure("latency_p999_us", "p99.9 µs"))
 STORMED = (Figure("setup_p50_us", "set-up p50 ms", factor=1e-3), Figure("setup_p99_us", "set-up p99 ms", factor=1e-3),
@@ -170,8 +172,8 @@ FAIRNESS = (
     fair("fair-setups", "5,000 connects/s", while_("setups")),
     fair("fair-scrape", "/metrics scraped 20 times a second", while_("scrape")),
     fair("fair-resume", "one user resumes 10,000 events over and over", while_("resume", *HELD)),
-    fair("fair-reload", "keys reloaded by SIGHUP 5 times a second (no JWKS by URL yet)",
-         while_("reload", "--log-level", "info")),
+    fair("fair-reload", "keys reloaded by SIGHUP 5 times a second", while_("reload", "--log-level", "info")),
+    fair("fair-jwks", "200 keys fetched from jwks-url each second", while_("keys", *FETCHED)),
 )
 
 ROWS = MAIN + MORE + VARIANTS + GROWTH + FAIRNESS
