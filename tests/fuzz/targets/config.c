@@ -18,11 +18,30 @@ static int file_of (struct slice content, char path[64])
     return fd;
 }
 
-/* The configuration as check-config prints it, read back and printed again. A text with both kinds of quotation marks
- * cannot be written, nor one with a line end; what such a file says is another matter. */
+static const size_t n_options = 0
+#define OPTION(kind, field, name, dflt, min, max, reload, help) +1
+#include "tbl/options.h"
+#undef OPTION
+    ;
+
+/* Can every option be written as a line of ZPL? Not with both kinds of quotation marks, with a line end, or when it is
+ * longer than a line may be. */
+static bool is_writable (struct slice text)
+{
+    struct slice line;
+    size_t lines = 0;
+    if (memmem (text.p, text.n, "cannot be written", 17))
+        return false;
+    for (; slice_cut (&text, '\n', &line); lines++)
+        if (line.n > 1024)
+            return false;
+    return lines == n_options;
+}
+
+/* The configuration as check-config prints it, read back and printed again. */
 static void check_print (const struct config *config)
 {
-    char path[64], *no_variables[] = {NULL};
+    char path[64], *no_variables[] = {NULL}, *flags[] = {"--config", path, "--environment", "test"};
     struct buf first, second, error;
     buf_init (&first, 0);
     buf_init (&second, 0);
@@ -30,11 +49,10 @@ static void check_print (const struct config *config)
     config_print (config, &first);
     CHECK (!first.failed);
     int fd = file_of (buf_slice (&first), path);
-    /* Secrets are not printed. */
-    char *flags[] = {"--config", path, "--environment", "test", "--jwt-secret", "***"};
+    /* Secrets come back as ***, which is too short for production. */
     struct config *again = config_new ((int) COUNT_OF (flags), flags, no_variables, &error);
-    bool printable = !memmem (first.p, first.n, "cannot be written", 17);
-    if (again && printable) {
+    if (is_writable (buf_slice (&first))) {
+        CHECK (again);
         free (again->environment);
         again->environment = strdup (config->environment);
         config_print (again, &second);

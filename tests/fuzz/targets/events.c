@@ -49,6 +49,7 @@ static void check_notice (const struct conn *conn, struct slice text)
     free (user);
 }
 
+/* On a raw connection an `_offset` is the runtime's own. */
 static void check_offset (const struct conn *conn, struct slice text)
 {
     json_t *tree = json_tree (text, 0);
@@ -57,7 +58,7 @@ static void check_offset (const struct conn *conn, struct slice text)
     CHECK (json_is_object (tree));
     while (slot->conn != conn)
         slot++;
-    if (offset) {
+    if (offset && conn->form != FORM_RAW) {
         CHECK ((uint64_t) json_integer_value (offset) > slot->offset);
         slot->offset = (uint64_t) json_integer_value (offset);
     }
