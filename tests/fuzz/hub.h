@@ -157,6 +157,7 @@ static struct config *hub_config (void)
                     "--max-event-bytes=2048",
                     "--replay-events=16",
                     "--allow-query-token=true",
+                    "--trusted-proxies=192.0.2.0/24",
                     "--run-stall-s=5",
                     "--runtime-lost-s=2",
                     "--abandon-grace-s=3"},

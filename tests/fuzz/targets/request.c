@@ -79,11 +79,15 @@ static void check_notice (struct conn *conn, const struct frame *frame)
         CHECK (conn->form == FORM_MSGPACK && frame->opcode == WS_BINARY && mp_check (frame->payload) == MP_OK);
 }
 
+/* The peer is a trusted proxy, so that its headers are read. */
 static void admit (const struct request *request)
 {
     struct conn *conn = conn_new (&fx.hub);
-    CHECK (conn);
-    handshake_admit (conn, request, slice_str ("192.0.2.7"));
+    struct ip peer, client;
+    CHECK (conn && ip_parse (slice_str ("192.0.2.7"), &peer));
+    client = handshake_client (&fx.hub, request, &peer);
+    CHECK (client.n == 4 || client.n == 16);
+    handshake_admit (conn, request, &client);
     CHECK ((conn->refusal == ERROR_NONE) == (conn->user != NULL));
     if (conn->refusal == ERROR_NONE)
         check_admitted (conn);
