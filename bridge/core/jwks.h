@@ -1,9 +1,10 @@
 /* Keys by URL: when the set is fetched, what counts meanwhile, and what its failures mean. The fetch itself is the
  * edge's.
  *
- *   on_refresh, jwks_review -> begin_fetch -> port.fetch            (edge/jwks_fetch.c, in a thread of its own)
- *                                               jwks_done <-        succeed: the new set is in force; next at 4/5 of
- * its life fail: the old set counts on; next after a back-off
+ *   on_refresh, jwks_review -> begin_fetch -> port.fetch   (edge/jwks_fetch.c, in a thread of its own)
+ *                                             jwks_done <-
+ *   good    the new set is in force; fetched again at four fifths of its life
+ *   failed  the old set counts on; fetched again after a back-off
  */
 #ifndef CORE_JWKS_H
 #define CORE_JWKS_H

@@ -31,7 +31,7 @@ METRIC (EVENTS_RECEIVED,          "events_received_total",          COUNTER,    
 METRIC (EVENTS_DELIVERED,         "events_delivered_total",         COUNTER,        EVENT_TYPE,     "Events put on a connection, once per connection; those that merged stand in events_coalesced_total")
 METRIC (EVENTS_DROPPED,           "events_dropped_total",           COUNTER,        DROP_REASON,    "Events not taken, by reason; the log line EVENT_DROPPED has more")
 METRIC (EVENTS_COALESCED,         "events_coalesced_total",         COUNTER,        NONE,           "Events that went into the frame of a later one, on connections that read slowly")
-METRIC (EVENT_GAPS,               "event_gaps_total",               COUNTER,        NONE,           "Gaps in the sequence of a publisher. PUB has dropped events: look at its high-water mark")
+METRIC (EVENT_GAPS,               "event_gaps_total",               COUNTER,        NONE,           "Gaps in the sequence of a publisher: PUB has dropped events (look at its high-water mark), or EVENTS_UNSURE was logged")
 METRIC (EVENTS_REPAIRED,          "events_repaired_total",          COUNTER,        NONE,           "Events that the runtime has sent again to fill a gap")
 METRIC (EVENTS_LOST,              "events_lost_total",              COUNTER,        NONE,           "Events that could not be had again; every client was told to fetch its state anew")
 METRIC (RESERVED_KEYS,            "reserved_keys_total",            COUNTER,        NONE,           "Events with top-level keys that begin with _, which are the bridge's and were left out")
