@@ -13,7 +13,7 @@ struct jwks {
     const struct keys *local; /* shared */
     struct keys *fetched;     /* owned; NULL: none yet, or too old */
     struct keys *merged;      /* owned; of both; NULL when only one of them counts */
-    char etag[JWKS_ETAG_MAX]; /* of `fetched` */
+    struct jwks_mark mark;    /* of `fetched` */
     struct breaker breaker;
     struct timer refresh, stale;
     int64_t kid_refresh_at; /* from then on an unknown kid may have the set fetched, monotonic ns */
@@ -76,7 +76,8 @@ static void begin_fetch (struct jwks *self)
     breaker_changed (self, before);
     wheel_cancel (&self->refresh);
     self->fetching = true;
-    self->port.fetch (self->port.self, self->fetched ? self->etag : "");
+    if (!self->port.fetch (self->port.self, self->fetched ? &self->mark : NULL))
+        jwks_done (self, &(struct jwks_answer){.result = JWKS_RESULT_no_memory, .why = "cannot begin"});
 }
 
 static void on_refresh (struct timer *timer)
@@ -112,7 +113,6 @@ static void take_keys (struct jwks *self, struct jwks_answer *answer)
     keys_destroy (&self->fetched);
     self->fetched = answer->keys;
     answer->keys = NULL;
-    memcpy (self->etag, answer->etag, sizeof self->etag);
     log_skipped (&answer->skipped);
     put_in_force (self);
 }
@@ -128,6 +128,7 @@ static void succeed (struct jwks *self, struct jwks_answer *answer)
         take_keys (self, answer);
     else if (!self->merged)
         put_in_force (self);
+    self->mark = answer->mark;
     self->behind = self->too_old = false;
     metric_set (M_JWKS_LAST_SUCCESS, 0, clock_wall ());
     wheel_set (&self->hub->wheel, &self->refresh, clock_now () + jittered (fresh_s * S_NS * 4 / 5, 10));
@@ -162,14 +163,19 @@ static void fail (struct jwks *self, const struct jwks_answer *answer)
          KV_I ("next_ms", (next - now) / MS_NS), KV_B ("kept", self->fetched != NULL));
 }
 
+static bool is_good (const struct jwks_answer *answer)
+{
+    return answer->result == JWKS_RESULT_ok || answer->result == JWKS_RESULT_not_modified;
+}
+
 /* A set is good when something of it can be used, and all of it fits beside the configured keys. */
 static void judge (struct jwks *self, struct jwks_answer *answer)
 {
-    if (answer->result == JWKS_RESULT_not_modified && !self->fetched) { /* it has grown too old meanwhile */
+    if (is_good (answer) && !answer->keys && !self->fetched) { /* it has grown too old meanwhile */
         answer->result = JWKS_RESULT_http_status;
-        snprintf (answer->why, sizeof answer->why, "304 for a set that is gone");
+        snprintf (answer->why, sizeof answer->why, "unchanged, but the set at hand is gone");
     }
-    if (answer->result != JWKS_RESULT_ok)
+    if (answer->result != JWKS_RESULT_ok || !answer->keys)
         return;
     if (!(answer->keys->algorithms & self->local->allowed)) {
         answer->result = JWKS_RESULT_no_keys;
@@ -188,7 +194,7 @@ void jwks_done (struct jwks *self, struct jwks_answer *answer)
     self->fetching = false;
     judge (self, answer);
     metric_inc (M_JWKS_REFRESHES, answer->result);
-    bool good = answer->result == JWKS_RESULT_ok || answer->result == JWKS_RESULT_not_modified;
+    bool good = is_good (answer);
     if (good)
         breaker_succeeded (&self->breaker);
     else

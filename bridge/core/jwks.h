@@ -12,25 +12,32 @@
 #include "base/metrics.h"
 #include "core/hub.h"
 
-#define JWKS_ETAG_MAX 256 /* bytes with the NUL; a longer one is not used */
+#define JWKS_ETAG_MAX    256 /* bytes with the NUL; a longer one is not used */
+#define JWKS_DIGEST_SIZE 32  /* SHA-256 */
 
 struct jwks;
+
+/* By what a set is known again, so that it need not be judged again: hundreds of keys take tens of milliseconds. */
+struct jwks_mark {
+    char etag[JWKS_ETAG_MAX];               /* "" when the server named none */
+    unsigned char digest[JWKS_DIGEST_SIZE]; /* of the body */
+};
 
 /* What a fetch brought. */
 struct jwks_answer {
     enum jwks_result result;
-    struct keys *keys;        /* when result is ok; the reader takes it */
-    int64_t fresh_s;          /* as the headers say; FRESHNESS_UNKNOWN */
-    char etag[JWKS_ETAG_MAX]; /* "" when there is none */
-    char why[256];            /* of a failure, for the log */
-    struct buf skipped;       /* keys that are not used, a line each */
+    struct keys *keys;     /* when result is ok; NULL: byte for byte the set at hand. The reader takes it */
+    int64_t fresh_s;       /* as the headers say; FRESHNESS_UNKNOWN */
+    struct jwks_mark mark; /* of the set that is the newest now */
+    char why[256];         /* of a failure, for the log */
+    struct buf skipped;    /* keys that are not used, a line each */
 };
 
-/* The edge. One fetch at a time; each ends in one jwks_done(). */
+/* The edge. One fetch at a time; each that was begun ends in one jwks_done(). */
 struct jwks_port {
     void *self;
-    /* `etag` names the set at hand; "" when there is none. Borrowed. */
-    void (*fetch) (void *self, const char *etag);
+    /* `at_hand`: of the set that is held, NULL when there is none; borrowed. False: it cannot be begun. */
+    bool (*fetch) (void *self, const struct jwks_mark *at_hand);
 };
 
 /* Shares `hub`, whose keys it sets, and the hub's wheel. NULL when memory is out. */

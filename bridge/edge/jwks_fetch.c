@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 #include <czmq.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -20,7 +21,8 @@ struct job {
     bool direct;               /* by no proxy: the host is loopback */
     int64_t timeout_ms;
     size_t max_bytes;
-    char etag[JWKS_ETAG_MAX];
+    bool held; /* there is a set at hand: */
+    struct jwks_mark at_hand;
     struct jwks_answer answer;
 
     struct buf body;
@@ -51,16 +53,16 @@ static size_t on_body (char *bytes, size_t size, size_t n, void *arg)
 }
 
 /* Printable, and nothing that would end the header that it goes back in. */
-static void keep_etag (struct jwks_answer *answer, struct slice etag)
+static void keep_etag (struct jwks_mark *mark, struct slice etag)
 {
     etag = slice_trim (etag);
-    if (etag.n >= sizeof answer->etag)
+    if (etag.n >= sizeof mark->etag)
         return;
     for (size_t i = 0; i < etag.n; i++)
         if ((unsigned char) etag.p[i] < ' ' || etag.p[i] == 0x7F)
             return;
-    slice_copy (answer->etag, etag);
-    answer->etag[etag.n] = '\0';
+    slice_copy (mark->etag, etag);
+    mark->etag[etag.n] = '\0';
 }
 
 /* A status line begins another answer: what a redirect said does not count. */
@@ -76,25 +78,26 @@ static size_t on_header (char *bytes, size_t size, size_t n, void *arg)
         value.n--;
     if (value.n >= 5 && memcmp (value.p, "HTTP/", 5) == 0) {
         freshness_init (&job->freshness);
-        job->answer.etag[0] = '\0';
+        job->answer.mark.etag[0] = '\0';
     } else if (slice_cut (&value, ':', &name)) {
         freshness_header (&job->freshness, name, value);
         if (name.n == 4 && strncasecmp (name.p, "etag", 4) == 0)
-            keep_etag (&job->answer, value);
+            keep_etag (&job->answer.mark, value);
     }
     return size * n;
 }
 
 /* --- one fetch ----------------------------------------------------------------------------------------------- */
 
-static void fill_job (struct job *job, const struct config *config, const char *etag)
+static void fill_job (struct job *job, const struct config *config, const struct jwks_mark *at_hand)
 {
     job->url = config->jwks_url;
     job->ca_file = config->jwks_ca_file;
     job->direct = config_jwks_is_local (config);
     job->timeout_ms = config->jwks_timeout_ms;
     job->max_bytes = (size_t) config->jwks_max_bytes;
-    snprintf (job->etag, sizeof job->etag, "%s", etag);
+    job->held = at_hand != NULL;
+    job->at_hand = at_hand ? *at_hand : (struct jwks_mark){0};
 }
 
 /* `self` NULL: nobody stops it. */
@@ -180,9 +183,9 @@ static CURLcode request (struct jwks_fetch *self, CURLM *multi, CURL *easy, stru
 {
     char condition[JWKS_ETAG_MAX + 32], why[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = NULL;
-    snprintf (condition, sizeof condition, "If-None-Match: %s", job->etag);
+    snprintf (condition, sizeof condition, "If-None-Match: %s", job->at_hand.etag);
     bool ok = add_header (&headers, "Accept: application/jwk-set+json, application/json;q=0.9, */*;q=0.1") &&
-              (!job->etag[0] || add_header (&headers, condition));
+              (!job->at_hand.etag[0] || add_header (&headers, condition));
     set_options (easy, job);
     curl_easy_setopt (easy, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, why);
@@ -193,11 +196,15 @@ static CURLcode request (struct jwks_fetch *self, CURLM *multi, CURL *easy, stru
     return code;
 }
 
-/* What stands in the body of a 200. */
+/* What stands in the body of a 200. Many servers name no ETag, and send the same set for months. */
 static enum jwks_result read_set (struct job *job)
 {
     struct jwks_answer *answer = &job->answer;
     struct buf error;
+    if (!EVP_Digest (job->body.p, job->body.n, answer->mark.digest, NULL, EVP_sha256 (), NULL))
+        return JWKS_RESULT_no_memory;
+    if (job->held && memcmp (answer->mark.digest, job->at_hand.digest, JWKS_DIGEST_SIZE) == 0)
+        return JWKS_RESULT_ok;
     buf_init (&error, 0);
     answer->keys = keys_parse_fetched (buf_slice (&job->body), &error, &answer->skipped);
     if (!answer->keys)
@@ -210,8 +217,10 @@ static enum jwks_result read_answer (struct job *job, long status)
 {
     if (status == 200)
         return read_set (job);
-    if (status == 304 && job->etag[0])
+    if (status == 304 && job->at_hand.etag[0]) {
+        job->answer.mark = job->at_hand;
         return JWKS_RESULT_not_modified;
+    }
     snprintf (job->answer.why, sizeof job->answer.why, "HTTP status %ld", status);
     return JWKS_RESULT_http_status;
 }
@@ -243,7 +252,7 @@ void jwks_fetch_once (const struct config *config, struct jwks_answer *answer)
 {
     struct job job = {0};
     CURLM *multi = curl_global_init (CURL_GLOBAL_DEFAULT) == CURLE_OK ? curl_multi_init () : NULL;
-    fill_job (&job, config, "");
+    fill_job (&job, config, NULL);
     if (multi)
         run (NULL, multi, &job);
     else
@@ -277,12 +286,15 @@ static void thread_main (zsock_t *pipe, void *arg)
 /* --- the loop's side ----------------------------------------------------------------------------------------- */
 
 /* Until the answer, nothing more is done on the pipe that could take its wake-up (ZMQ_FD is edge-triggered). */
-static void fetch (void *arg, const char *etag)
+static bool fetch (void *arg, const struct jwks_mark *at_hand)
 {
     struct jwks_fetch *self = arg;
-    fill_job (&self->job, self->hub->config, etag);
+    fill_job (&self->job, self->hub->config, at_hand);
     atomic_store (&self->handed, true);
-    CHECK (zstr_send (self->actor, "GO") == 0);
+    bool begun = zstr_send (self->actor, "GO") == 0;
+    if (!begun)
+        atomic_store (&self->handed, false);
+    return begun;
 }
 
 static bool take_done (struct jwks_fetch *self)

@@ -81,7 +81,7 @@ TLS_RELOAD (ok)
 TLS_RELOAD (failed)          /* the old one stays in force */
 
 /* What became of a fetch of jwks-url. */
-JWKS_RESULT (ok)
+JWKS_RESULT (ok)             /* a set, or the same one once more */
 JWKS_RESULT (not_modified)   /* 304: the set at hand is still the newest */
 JWKS_RESULT (unreachable)    /* no address, no connection, or it broke */
 JWKS_RESULT (timeout)

@@ -175,6 +175,22 @@ def test_not_modified(server, runtime, stack):
     assert verdict(stack, server.keys[0].token(stack.keys)) == "ok"
 
 
+def test_the_same_bytes_again(server, runtime, stack):
+    """Without an ETag the whole set comes each time; the same bytes are not judged again, and count as a fetch that brought
+    the set."""
+    weak = {"kty": "EC", "crv": "P-192", "kid": "weak", "x": "AA", "y": "AA"}
+    server.keys.append(weak)
+    bridge = stack.bridge(runtime, **server.options(**FRESH_1S, jwks_stale_s=int(scaled(3))))
+    wait_fetches(bridge, int(scaled(5)))  # by then the first set would be too old
+    assert verdict(stack, server.keys[0].token(stack.keys)) == "ok"
+    assert [line["changed"] for line in bridge.logs("JWKS_FETCHED")][:2] == [True, False]
+    assert len(bridge.logs("KEY_SKIPPED")) == 1
+    server.keys = [IssuerKey("second"), weak]
+    wait_until(lambda: verdict(stack, server.keys[0].token(stack.keys)) == "ok", what="the changed set in force")
+    assert len(bridge.logs("KEY_SKIPPED")) == 2
+    assert failures(bridge) == 0
+
+
 # rotation
 
 def test_unknown_kid(server, runtime, stack):

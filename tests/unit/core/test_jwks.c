@@ -9,21 +9,25 @@
 static struct jwks *jwks;
 static EVP_PKEY *one, *two;
 static int fetches;
-static char asked_with[JWKS_ETAG_MAX];
+static bool can_begin, asked_with_a_set;
+static struct jwks_mark asked_with;
 
 /* --- the edge ------------------------------------------------------------------------------------------------ */
 
-static void fake_fetch (void *self, const char *etag)
+static bool fake_fetch (void *self, const struct jwks_mark *at_hand)
 {
     assert_null (self);
     fetches++;
-    snprintf (asked_with, sizeof asked_with, "%s", etag);
+    asked_with_a_set = at_hand != NULL;
+    asked_with = at_hand ? *at_hand : (struct jwks_mark){0};
+    return can_begin;
 }
 
 static void answer (enum jwks_result result, struct keys *set, int64_t fresh_s, const char *etag)
 {
     struct jwks_answer got = {.result = result, .keys = set, .fresh_s = fresh_s};
-    snprintf (got.etag, sizeof got.etag, "%s", etag);
+    snprintf (got.mark.etag, sizeof got.mark.etag, "%s", etag);
+    memset (got.mark.digest, 'd', sizeof got.mark.digest);
     buf_init (&got.skipped, 0);
     buf_puts (&got.skipped, "jwks-url: key 2 (kid a): use is not sig\njwks-url: key 3: private key\n");
     jwks_done (jwks, &got);
@@ -94,6 +98,7 @@ static int set_up (void **state)
     one = make_ec ("P-256");
     two = make_ec ("P-256");
     fetches = 0;
+    can_begin = true;
     jwks = jwks_new (&hub, &port);
     assert_non_null (jwks);
     hub.jwks = jwks;
@@ -121,7 +126,7 @@ static void test_first_set (void **state)
     jwks_start (jwks);
     jwks_start (jwks);
     assert_int_equal (fetches, 1);
-    assert_string_equal (asked_with, "");
+    assert_false (asked_with_a_set);
     assert_string_equal (jwks_fault (jwks), "no keys from jwks-url yet");
     answer_ok ();
     assert_null (jwks_fault (jwks));
@@ -153,19 +158,51 @@ static void test_not_modified (void **state)
     const struct keys *before = hub.keys;
     wheel_advance (&hub.wheel, clock_now () + 480 * S_NS);
     assert_int_equal (fetches, 1);
-    assert_string_equal (asked_with, "\"v1\"");
+    assert_true (asked_with_a_set);
+    assert_string_equal (asked_with.etag, "\"v1\"");
+    assert_int_equal (asked_with.digest[JWKS_DIGEST_SIZE - 1], 'd');
     answer (JWKS_RESULT_not_modified, NULL, 200, "");
     assert_ptr_equal (hub.keys, before);
     expect_next (144, 160);
     assert_true (metric_get (M_JWKS_REFRESHES, JWKS_RESULT_not_modified) == 1);
 }
 
-static void test_not_modified_without_a_set (void **state)
+/* A server that sends the whole set again: the keys stay as they are, and so do tokens that were verified. */
+static void test_the_same_set_again (void **state)
+{
+    (void) state;
+    answer_ok ();
+    const struct keys *before = hub.keys;
+    answer (JWKS_RESULT_ok, NULL, 200, "\"v2\"");
+    assert_ptr_equal (hub.keys, before);
+    expect_next (144, 160);
+    assert_true (metric_get (M_JWKS_REFRESHES, JWKS_RESULT_ok) == 2);
+    wheel_advance (&hub.wheel, clock_now () + 160 * S_NS);
+    assert_string_equal (asked_with.etag, "\"v2\"");
+}
+
+static void test_unchanged_without_a_set (void **state)
 {
     (void) state;
     answer (JWKS_RESULT_not_modified, NULL, 200, "");
-    assert_true (metric_get (M_JWKS_REFRESHES, JWKS_RESULT_http_status) == 1);
+    answer (JWKS_RESULT_ok, NULL, 200, "");
+    assert_true (metric_get (M_JWKS_REFRESHES, JWKS_RESULT_http_status) == 2);
     assert_non_null (jwks_fault (jwks));
+}
+
+static void test_cannot_begin (void **state)
+{
+    (void) state;
+    can_begin = false;
+    jwks_start (jwks);
+    assert_int_equal (fetches, 1);
+    assert_true (metric_get (M_JWKS_REFRESHES, JWKS_RESULT_no_memory) == 1);
+    expect_next (4, 8);
+    can_begin = true;
+    wheel_advance (&hub.wheel, clock_now () + 8 * S_NS);
+    assert_int_equal (fetches, 2);
+    answer_ok ();
+    assert_null (jwks_fault (jwks));
 }
 
 static void test_back_off (void **state)
@@ -324,7 +361,9 @@ int main (void)
         TEST (test_first_set),
         TEST (test_schedule),
         TEST (test_not_modified),
-        TEST (test_not_modified_without_a_set),
+        TEST (test_the_same_set_again),
+        TEST (test_unchanged_without_a_set),
+        TEST (test_cannot_begin),
         TEST (test_back_off),
         TEST (test_back_off_ends),
         TEST (test_too_old),
