@@ -108,6 +108,11 @@ static const char *const ACCEPT_FAILURE_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const HTTP_TIMEOUT_values[] = {
+#define HTTP_TIMEOUT(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 static const char *const LIMITED_values[] = {
 #define LIMITED(symbol) #symbol,
 #include "tbl/labels.h"
@@ -130,6 +135,7 @@ static const char *const LIMITED_values[] = {
 #define LABEL_COMMAND        "command"
 #define LABEL_COMMAND_DROP   "reason"
 #define LABEL_ACCEPT_FAILURE "reason"
+#define LABEL_HTTP_TIMEOUT   "phase"
 #define LABEL_LIMITED        "of"
 #define LABEL_RELOAD         "result"
 #define LABEL_TLS_RESULT     "result"

@@ -43,6 +43,11 @@ enum run_outcome {
 #include "tbl/labels.h"
 };
 
+enum http_timeout {
+#define HTTP_TIMEOUT(symbol) HTTP_TIMEOUT_##symbol,
+#include "tbl/labels.h"
+};
+
 enum accept_failure {
 #define ACCEPT_FAILURE(symbol) ACCEPT_FAILURE_##symbol,
 #include "tbl/labels.h"

@@ -2,6 +2,9 @@
 #include "core/notice.h"
 #include "core/session.h"
 
+#define LOOK_EVERY (S_NS / 2) /* at a socket that takes nothing: libwebsockets spins when its peer has gone meanwhile  \
+                               */
+
 static int64_t sooner (int64_t a, int64_t b)
 {
     return b && (!a || b < a) ? b : a;
@@ -37,6 +40,12 @@ static int64_t liveness_due (const struct conn *conn)
     return overdue ? conn->pong_until : sooner (conn->pong_until, conn->ping_at);
 }
 
+static int64_t blocked_due (const struct conn *conn)
+{
+    int64_t end = conn->blocked_since + conn->hub->config->send_timeout_s * S_NS;
+    return conn->blocked_since ? sooner (end, clock_now () + LOOK_EVERY) : 0;
+}
+
 void session_rearm (struct conn *conn)
 {
     if (conn_is_ending (conn))
@@ -44,8 +53,7 @@ void session_rearm (struct conn *conn)
     int64_t due = sooner (expiry (conn), conn->wait_until);
     due = sooner (due, liveness_due (conn));
     due = sooner (due, conn->drain_at);
-    if (conn->blocked_since)
-        due = sooner (due, conn->blocked_since + conn->hub->config->send_timeout_s * S_NS);
+    due = sooner (due, blocked_due (conn));
     if (due)
         wheel_set (&conn->hub->wheel, &conn->timer, due);
 }
@@ -114,5 +122,7 @@ void session_on_timer (struct timer *timer)
         conn_close (conn, CLOSE_SEND_TIMEOUT);
     else
         check_liveness (conn, now);
+    if (conn->blocked_since)
+        conn_mark_dirty (conn); /* the edge looks whether its peer is still there */
     session_rearm (conn);
 }

@@ -91,12 +91,17 @@ static void drop (struct http_conn *self)
     forget (self);
 }
 
+static void set_timer (struct http_conn *self, int64_t ns)
+{
+    wheel_set (&self->server->hub->wheel, &self->timer, clock_now () + ns);
+}
+
 /* The answer is out. Wait for the peer to close, as closing with unread input would cut the answer off (RST). */
 static void linger (struct http_conn *self)
 {
     self->state = LINGERING;
     shutdown (self->fd, SHUT_WR);
-    wheel_set (&self->server->hub->wheel, &self->timer, clock_now () + LINGER);
+    set_timer (self, LINGER);
 }
 
 static void discard_input (struct http_conn *self)
@@ -197,6 +202,7 @@ void http_respond (struct http_conn *self, int status, const char *headers, cons
     buf_put (&self->out, body.p, body.n);
     self->state = WRITING;
     self->gone_fn = NULL;
+    set_timer (self, self->server->hub->config->http_timeout_s * S_NS);
     if (self->out.failed) {
         LOG (NO_MEMORY, NULL, KV_S ("for", "answer"), KV_S ("remote", self->remote));
         drop (self);
@@ -307,11 +313,24 @@ static void read_head (struct http_conn *self)
         parse_head (self);
 }
 
+static void cut_off (struct http_conn *self, enum http_timeout phase, const char *why)
+{
+    metric_inc (M_HTTP_TIMEOUTS, phase);
+    LOG (REQUEST_TIMEOUT, NULL, KV_S ("listener", self->server->name), KV_S ("why", why),
+         KV_S ("remote", self->remote));
+    drop (self);
+}
+
 static void on_timeout (struct timer *timer)
 {
     struct http_conn *self = CONTAINER_OF (timer, struct http_conn, timer);
-    if (self->state == READING_HEAD && self->in.n)
+    if (self->state == READING_HEAD && self->in.n) {
+        metric_inc (M_HTTP_TIMEOUTS, HTTP_TIMEOUT_head);
         refuse (self, 408, "the request head did not arrive in time");
+    } else if (self->state == READING_HEAD)
+        cut_off (self, HTTP_TIMEOUT_silent, "no request came");
+    else if (self->state == WRITING)
+        cut_off (self, HTTP_TIMEOUT_answer, "the answer was not read");
     else
         drop (self);
 }
@@ -329,7 +348,7 @@ static struct http_conn *new_conn (struct http_server *server, int fd, const str
     self->peer = *peer;
     ip_format (peer, self->remote);
     timer_init (&self->timer, on_timeout);
-    wheel_set (&server->hub->wheel, &self->timer, clock_now () + server->hub->config->http_timeout_s * S_NS);
+    set_timer (self, server->hub->config->http_timeout_s * S_NS);
     list_append (&server->conns, &self->link);
     server->n_conns++;
     return self;

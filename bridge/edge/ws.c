@@ -152,6 +152,20 @@ static void set_blocked (struct conn *conn)
     }
 }
 
+static void lose_peer (struct conn *conn)
+{
+    conn->kill = true;
+    conn_close (conn, CLOSE_PEER_LOST);
+}
+
+/* The peer has closed its side, and libwebsockets wants to get rid of its buffer first: for 5 s it reads the end of the
+ * stream again and again. */
+static bool peer_has_left (const struct conn *conn)
+{
+    char byte;
+    return recv (lws_get_socket_fd (conn->wire), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /* What waits elsewhere comes to the queue when there is room. */
 static void refill (struct conn *conn)
 {
@@ -167,8 +181,7 @@ static void write_queue (struct ws *self, struct conn *conn)
         conn->blocked_since = 0; /* the socket has taken what was buffered for it */
         size_t n = write_front (self, conn);
         if (n == 0) {
-            conn->kill = true;
-            conn_close (conn, CLOSE_PEER_LOST);
+            lose_peer (conn);
             return;
         }
         written += n;
@@ -178,10 +191,12 @@ static void write_queue (struct ws *self, struct conn *conn)
         }
         refill (conn);
     }
-    if (lws_partial_buffered (conn->wire))
-        set_blocked (conn); /* libwebsockets calls on_writable when its buffer is out */
-    else
+    if (!lws_partial_buffered (conn->wire))
         conn->blocked_since = 0;
+    else if (conn->blocked_since && peer_has_left (conn))
+        lose_peer (conn);
+    else
+        set_blocked (conn); /* libwebsockets calls on_writable when its buffer is out */
 }
 
 /* Cut the socket, whatever is still buffered for it. */

@@ -30,6 +30,9 @@
 #ifndef ACCEPT_FAILURE
 #define ACCEPT_FAILURE(symbol)
 #endif
+#ifndef HTTP_TIMEOUT
+#define HTTP_TIMEOUT(symbol)
+#endif
 #ifndef LIMITED
 #define LIMITED(symbol)
 #endif
@@ -109,6 +112,11 @@ ACCEPT_FAILURE (descriptors)  /* accept(2) has failed; it is tried again */
 ACCEPT_FAILURE (requests)     /* max-open-requests */
 ACCEPT_FAILURE (memory)
 
+/* What a peer did not do within http-timeout-s. */
+HTTP_TIMEOUT (silent)         /* send anything: cut without an answer */
+HTTP_TIMEOUT (head)           /* finish its request: answered 408 */
+HTTP_TIMEOUT (answer)         /* read the answer: cut */
+
 /* Whose rate is limited. */
 LIMITED (addresses)
 LIMITED (users)
@@ -126,6 +134,7 @@ RELOAD (failed)              /* what was in force stays */
 #undef TLS_RELOAD
 #undef JWKS_RESULT
 #undef COMMAND_DROP
+#undef HTTP_TIMEOUT
 #undef LIMITED
 #undef ACCEPT_FAILURE
 #undef RELOAD

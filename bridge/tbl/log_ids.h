@@ -27,6 +27,7 @@ LOG_ID (HANDSHAKES_LIMITED,  WARN,  "An address connects more often than handsha
 LOG_ID (FORWARDED_UNUSABLE,  WARN,  "A trusted proxy's header names no usable client address; the proxy's own counts. Look at what the proxy writes")
 LOG_ID (AUTH_BYPASS_USED,    WARN,  "A connection was let in without a token by the bypass for tests (e2e-bypass-key)")
 LOG_ID (REQUEST_BAD,         INFO,  "An HTTP request could not be served; `why` names the fault")
+LOG_ID (REQUEST_TIMEOUT,     INFO,  "A peer sent nothing, or did not read its answer, within http-timeout-s and was cut")
 LOG_ID (TLS_HANDSHAKE_FAILED, INFO, "A TLS handshake did not succeed; `why` names the fault")
 LOG_ID (TLS_BROKEN,          INFO,  "A TLS connection was cut: a record could not be read, or the client sent a fatal alert")
 LOG_ID (STATE_ILLEGAL,       ERROR, "A connection was asked for an illegal move and stayed where it was: a bug")

@@ -20,6 +20,7 @@ METRIC (CONNECTION_DURATION,      "connection_duration_seconds",    HISTOGRAM_SL
 METRIC (CONNECTIONS_CLOSED,       "connections_closed_total",       COUNTER,        CLOSE_REASON,   "Ended connections by reason")
 METRIC (STATE_ERRORS,             "state_transition_errors_total",  COUNTER,        NONE,           "Illegal moves of a connection's state; any is a bug")
 METRIC (HTTP_REQUESTS,            "http_requests_total",            COUNTER,        HTTP_CLASS,     "Plain HTTP answers on both ports by status class")
+METRIC (HTTP_TIMEOUTS,            "http_timeouts_total",            COUNTER,        HTTP_TIMEOUT,   "Peers on both ports that were silent, did not finish their request or did not read the answer within http-timeout-s; many at once are an attack or a broken proxy")
 METRIC (ACCEPT_FAILURES,          "accept_failures_total",          COUNTER,        ACCEPT_FAILURE, "TCP connections that could not be taken on either port; the log line ACCEPT_FAILED has more")
 METRIC (TLS_HANDSHAKES,           "tls_handshakes_total",           COUNTER,        TLS_RESULT,     "TLS handshakes on the public port by result; the log line TLS_HANDSHAKE_FAILED has more")
 METRIC (TLS_FAULTS,               "tls_faults_total",               COUNTER,        NONE,           "TLS connections cut after their handshake: a record that cannot be read, or a fatal alert of the client")

@@ -139,12 +139,14 @@ def test_random_garbage(bridge, stack):
 
 def test_slow_head(runtime, stack):
     """A peer that does not finish its request is closed after http-timeout-s."""
-    stack.bridge(runtime, http_timeout_s=1)
+    bridge = stack.bridge(runtime, http_timeout_s=1)
     silent, slow = stack.raw(), stack.raw()
     slow.send(b"GET /ws HTTP/1.1\r\nHost: a\r\nX-Slow: ")
     assert 0.5 < silent.wait_eof() < 5 * SCALE
     slow.wait_eof()
     stack.connect("alice").ping()
+    assert [bridge.metric("http_timeouts_total", phase=phase) for phase in ("silent", "head", "answer")] == [1, 1, 0]
+    assert bridge.wait_log("REQUEST_TIMEOUT")["why"] == "no request came"
 
 
 def test_long_token(bridge, stack):

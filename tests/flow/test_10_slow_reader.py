@@ -1,4 +1,5 @@
 """A client that stops reading costs its own connection, and nothing else."""
+import socket
 import time
 
 import pytest
@@ -81,6 +82,22 @@ def test_send_timeout(runtime, stack):
     starve(bridge, runtime, watcher, lambda: bridge.metric("outbound_queue_bytes") > 0)
     bridge.wait_metric("connections_closed_total", 1, reason="send_timeout")
     bridge.wait_metric("outbound_queue_bytes", 0)
+    watcher.quiet(runtime)
+
+
+def test_slow_reader_that_half_closes(runtime, stack):
+    """The end of its side of the stream is the end of a client that reads nothing; libwebsockets would read that end again and
+    again for five seconds."""
+    bridge = stack.bridge(runtime, queue_bytes=64 << 20, send_timeout_s=60)
+    watcher = stack.connect("alice")
+    slow = stack.raw_connect("alice", receive_buffer=4096)
+    starve(bridge, runtime, watcher, lambda: bridge.metric("outbound_queue_bytes") > 0)
+    before = bridge.metric("process_cpu_seconds_total")
+    slow.socket.shutdown(socket.SHUT_WR)
+    gone = runtime.wait_command("DISCONNECT", timeout=20)
+    assert (gone.connection_id, gone.headers["code"]) == (slow.established["data"]["connection_id"], 1006)
+    assert bridge.metric("connections_closed_total", reason="peer_lost") == 1
+    assert bridge.metric("process_cpu_seconds_total") - before < 3
     watcher.quiet(runtime)
 
 
