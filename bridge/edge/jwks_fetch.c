@@ -1,12 +1,10 @@
 #include "edge/jwks_fetch.h"
 #include "core/freshness.h"
+#include "edge/actor.h"
 #include "version.h"
 
 #include <curl/curl.h>
-#include <czmq.h>
 #include <openssl/evp.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 
@@ -339,22 +337,11 @@ static void on_closed (uv_handle_t *handle)
     free_all (handle->data);
 }
 
-/* Signals are the loop's: one that came here would break off the wait for work. */
-static zactor_t *start_thread (struct jwks_fetch *self)
-{
-    sigset_t all, before;
-    sigfillset (&all);
-    pthread_sigmask (SIG_SETMASK, &all, &before);
-    zactor_t *actor = zactor_new (thread_main, self);
-    pthread_sigmask (SIG_SETMASK, &before, NULL);
-    return actor;
-}
-
 static bool open_all (struct jwks_fetch *self, uv_loop_t *loop)
 {
     struct jwks_port port = {.self = self, .fetch = fetch};
     self->multi = curl_multi_init ();
-    self->actor = self->multi ? start_thread (self) : NULL;
+    self->actor = self->multi ? actor_new (thread_main, self) : NULL;
     self->jwks = self->actor ? jwks_new (self->hub, &port) : NULL;
     return self->jwks && uv_poll_init (loop, &self->poll, (int) zsock_fd (zactor_sock (self->actor))) == 0;
 }

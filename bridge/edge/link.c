@@ -3,6 +3,7 @@
 #include "core/downstream.h"
 #include "core/session.h"
 #include "core/lanes.h"
+#include "edge/actor.h"
 #include "edge/monitor.h"
 #include "edge/outbox.h"
 #include "version.h"
@@ -349,7 +350,7 @@ static bool secure (struct link *self, struct port *port, bool bound)
     if (!store || !allowed)
         return false;
     zcertstore_insert (store, &allowed);
-    self->auth = zactor_new (zauth, store); /* takes the store; what is not in it is turned away */
+    self->auth = actor_new (zauth, store); /* takes the store; what is not in it is turned away */
     return self->auth != NULL;
 }
 
