@@ -16,7 +16,7 @@ LWS = re.compile(r"libwebsockets\.h|lws[-_/].*")
 ZMQ = re.compile(r"(zmq|czmq|zmq_utils|z[a-z]+)\.h")
 CURL = re.compile(r"curl/.*")
 UV = re.compile(r"uv(/.*|\.h)")
-ZMQ_FILES = re.compile(r"edge/(link|monitor|outbox|jwks_fetch)\.[ch]|main\.c|cmd/\w+\.[ch]|base/config\w*\.[ch]")
+ZMQ_FILES = re.compile(r"edge/(actor|link|monitor|outbox|jwks_fetch)\.[ch]|main\.c|cmd/\w+\.[ch]|base/config\w*\.[ch]")
 INCLUDE = re.compile(r"""^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]""", re.M)
 SYSTEM_Z = {"zlib.h"}
 
@@ -40,7 +40,7 @@ def library_fault(path, header):
     if CURL.fullmatch(header):
         return None if path == "edge/jwks_fetch.c" else "only edge/jwks_fetch.c includes libcurl"
     if ZMQ.fullmatch(header) and header not in SYSTEM_Z:
-        return None if ZMQ_FILES.fullmatch(path) else "only edge/link, edge/monitor, edge/outbox, edge/jwks_fetch, main.c, cmd/ and base/config* include ZeroMQ"
+        return None if ZMQ_FILES.fullmatch(path) else "only edge/actor, edge/link, edge/monitor, edge/outbox, edge/jwks_fetch, main.c, cmd/ and base/config* include ZeroMQ"
     if UV.fullmatch(header) and layer_of(path) in ("base", "core", "tbl"):
         return f"{layer_of(path)} knows no event loop"
     return None
