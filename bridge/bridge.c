@@ -19,14 +19,13 @@
 #define TRIM_BYTES   (1 << 20) /* less is not worth the while */
 #define CONN_BYTES   4096      /* about, with what libwebsockets holds */
 #define EXPIRE_EVERY (1 * S_NS)
-#define LOOK_EVERY   (1 * S_NS) /* at the key files */
 
 struct bridge {
     struct config *config;
-    struct keys *keys;
     uv_loop_t loop;
     struct hub hub;
     struct drain drain;
+    struct reload reload;
     struct link *link;
     struct jwks_fetch *jwks_fetch; /* NULL without jwks-url */
     struct ws *ws;
@@ -41,11 +40,7 @@ struct bridge {
     struct timer expire;
     double held_most;   /* bytes that clients took, at most, since memory was last given back */
     struct timer watch; /* over runs */
-    struct timer look;  /* at `key_files` */
-    struct file_watch key_files;
-    bool leaving; /* a signal asked for the drain: end when it is done */
-    struct config *(*load_fn) (void *arg, struct buf *error);
-    void *load_arg;
+    bool leaving;       /* a signal asked for the drain: end when it is done */
 };
 
 /* --- the pulse ----------------------------------------------------------------------------------------------- */
@@ -156,138 +151,17 @@ static void on_leave (uv_signal_t *handle, int signum)
         drain_start (&self->drain);
 }
 
-/* --- keys and configuration anew ----------------------------------------------------------------------------- */
-
-static void watch_key_files (struct file_watch *files, const struct config *config)
-{
-    file_watch_init (files);
-    file_watch_add (files, config->jwt_secret_file);
-    file_watch_add (files, config->jwt_secret_previous_file);
-    file_watch_add (files, config->jwt_public_key_file);
-    file_watch_add (files, config->jwks_file);
-}
-
-struct keys *bridge_load_keys (const struct config *config, struct file_watch *files, struct buf *error)
-{
-    struct buf skipped;
-    struct keys_sources sources = keys_sources_of (config);
-    watch_key_files (files, config);
-    buf_init (&skipped, 0);
-    struct keys *keys = keys_load (&sources, error, &skipped);
-    struct slice rest = buf_slice (&skipped);
-    while (rest.n) {
-        const char *end = memchr (rest.p, '\n', rest.n);
-        size_t n = end ? (size_t) (end - rest.p) : rest.n;
-        LOG (KEY_SKIPPED, NULL, KV_SL ("why", slice_of (rest.p, n)));
-        rest = slice_of (rest.p + n, rest.n - n);
-        if (rest.n)
-            rest = slice_of (rest.p + 1, rest.n - 1);
-    }
-    buf_fini (&skipped);
-    return keys;
-}
-
-static void use_keys (struct bridge *self, struct keys *keys)
-{
-    if (self->hub.jwks)
-        jwks_set_local (self->hub.jwks, keys); /* what was fetched counts on */
-    else
-        hub_set_keys (&self->hub, keys);
-    keys_destroy (&self->keys);
-    self->keys = keys;
-}
-
-static void tell_failed (struct buf *error)
-{
-    metric_inc (M_RELOADS, RELOAD_failed);
-    LOG (RELOAD_FAILED, NULL, KV_SL ("why", error->n ? buf_slice (error) : slice_str ("out of memory")));
-}
-
-/* A key file has changed. The configuration stays what it is. */
-static void reload_keys (struct bridge *self)
-{
-    struct buf error;
-    struct file_watch files;
-    buf_init (&error, 0);
-    struct keys *keys = bridge_load_keys (self->config, &files, &error);
-    if (keys) {
-        self->key_files = files;
-        use_keys (self, keys);
-        metric_inc (M_RELOADS, RELOAD_ok);
-        LOG (KEYS_LOADED, NULL, KV_U ("keys", keys->n));
-    } else {
-        tell_failed (&error);
-    }
-    buf_fini (&error);
-}
-
-static void on_look (struct timer *timer)
-{
-    struct bridge *self = CONTAINER_OF (timer, struct bridge, look);
-    if (file_watch_look (&self->key_files))
-        reload_keys (self);
-    wheel_set (&self->hub.wheel, &self->look, clock_now () + LOOK_EVERY);
-}
-
-/* The pair that `next` names, for tls_set_identity. */
-static bool load_identity (const struct bridge *self, const struct config *next, struct tls_identity *identity,
-                           struct buf *error)
-{
-    *identity = (struct tls_identity){0};
-    if (tls_is_configured (next) != (self->tls != NULL)) {
-        buf_puts (error, "option tls-cert-file: TLS is switched on and off by a restart only\n");
-        return false;
-    }
-    if (!self->tls)
-        return true;
-    bool ok = tls_identity_load (identity, next, error);
-    metric_inc (M_TLS_RELOADS, ok ? TLS_RELOAD_ok : TLS_RELOAD_failed);
-    return ok;
-}
-
-/* The paths in `files` and `identity` go over from `next` with the options. */
-static void apply (struct bridge *self, struct config *next, struct tls_identity *identity, struct keys *keys,
-                   const struct file_watch *files)
-{
-    struct buf unchanged;
-    buf_init (&unchanged, 0);
-    config_reload (self->config, next, &unchanged);
-    hub_apply_config (&self->hub);
-    self->key_files = *files;
-    use_keys (self, keys);
-    if (self->tls)
-        tls_set_identity (self->tls, identity);
-    metric_inc (M_RELOADS, RELOAD_ok);
-    log_set_level (log_level_of (self->config->log_level));
-    LOG (RELOADED, NULL, KV_U ("keys", keys->n), KV_SL ("want_restart", buf_slice (&unchanged)));
-    buf_fini (&unchanged);
-}
-
-/* All or nothing: what is faulty leaves everything as it was. */
 static void on_hangup (uv_signal_t *handle, UNUSED int signum)
 {
     struct bridge *self = handle->data;
-    struct buf error;
-    buf_init (&error, 0);
     clock_refresh ();
-    struct file_watch files;
-    struct config *next = self->load_fn ? self->load_fn (self->load_arg, &error) : NULL;
-    struct tls_identity identity = {0};
-    bool may = next && config_may_reload (self->config, next, &error) && load_identity (self, next, &identity, &error);
-    struct keys *keys = may ? bridge_load_keys (next, &files, &error) : NULL;
-    if (keys)
-        apply (self, next, &identity, keys, &files);
-    else
-        tell_failed (&error);
-    tls_identity_fini (&identity);
-    config_destroy (&next);
-    buf_fini (&error);
+    reload_all (&self->reload);
 }
 
-void bridge_on_reload (struct bridge *self, struct config *(*load) (void *arg, struct buf *error), void *arg)
+void bridge_on_reload (struct bridge *self, reload_fn *load, void *arg)
 {
-    self->load_fn = load;
-    self->load_arg = arg;
+    self->reload.load_fn = load;
+    self->reload.load_arg = arg;
 }
 
 /* --- building and taking down -------------------------------------------------------------------------------- */
@@ -310,15 +184,12 @@ static void start_handles (struct bridge *self)
     wheel_set (&self->hub.wheel, &self->expire, clock_now () + EXPIRE_EVERY);
     timer_init (&self->watch, on_watch);
     wheel_set (&self->hub.wheel, &self->watch, clock_now () + RUN_WATCH_EVERY);
-    timer_init (&self->look, on_look);
-    wheel_set (&self->hub.wheel, &self->look, clock_now () + LOOK_EVERY);
 }
 
 static void stop_handles (struct bridge *self)
 {
     wheel_cancel (&self->expire);
     wheel_cancel (&self->watch);
-    wheel_cancel (&self->look);
     uv_close ((uv_handle_t *) &self->tick, NULL);
     uv_close ((uv_handle_t *) &self->pulse, NULL);
     uv_close ((uv_handle_t *) &self->busy, NULL);
@@ -377,8 +248,7 @@ struct bridge *bridge_new (struct config *config, struct keys *keys, const struc
         return NULL;
     }
     self->config = config;
-    self->keys = keys;
-    self->key_files = *key_files;
+    reload_start (&self->reload, &self->hub, config, self->tls, keys, key_files);
     return self;
 }
 
@@ -403,8 +273,8 @@ void bridge_destroy (struct bridge **self_p)
         ;
     ws_destroy (&self->ws);
     uv_loop_close (&self->loop);
+    reload_stop (&self->reload);
     hub_fini (&self->hub);
-    keys_destroy (&self->keys);
     config_destroy (&self->config);
     free (self);
 }
@@ -413,7 +283,7 @@ int bridge_run (struct bridge *self)
 {
     LOG (START, NULL, KV_S ("version", AGENTBRIDGE_VERSION), KV_S ("environment", self->config->environment),
          KV_S ("bridge", self->config->bridge_id), KV_I ("max_connections", self->config->max_connections),
-         KV_U ("keys", self->keys->n));
+         KV_U ("keys", self->reload.keys->n));
     uv_run (&self->loop, UV_RUN_DEFAULT);
     LOG (STOPPED, NULL, KV_U ("connections_left", map_size (&self->hub.registry.conns)));
     return 0;

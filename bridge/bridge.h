@@ -7,13 +7,11 @@
 #ifndef BRIDGE_H
 #define BRIDGE_H
 
-#include "base/config.h"
-#include "base/file_watch.h"
-#include "core/keys.h"
+#include "reload.h"
 
 struct bridge;
 
-/* Build everything; `key_files` as bridge_load_keys left it. Takes `config` and `keys` when it succeeds. NULL with a
+/* Build everything; `key_files` as reload_read_keys left it. Takes `config` and `keys` when it succeeds. NULL with a
  * line in `error` when a port, an endpoint or a certificate cannot be used. */
 NODISCARD struct bridge *bridge_new (struct config *config, struct keys *keys, const struct file_watch *key_files,
                                      struct buf *error);
@@ -22,11 +20,7 @@ void bridge_destroy (struct bridge **self_p);
 /* Run until a drain that a signal asked for is done. The exit code. */
 int bridge_run (struct bridge *self);
 
-/* How SIGHUP reads the configuration again: NULL with lines in `error` when it is faulty. */
-void bridge_on_reload (struct bridge *self, struct config *(*load) (void *arg, struct buf *error), void *arg);
-
-/* The token keys that `config` names, and in `files` the files that they were read from (borrows the paths); NULL with
- * a line in `error`. Keys that are not used are logged. */
-NODISCARD struct keys *bridge_load_keys (const struct config *config, struct file_watch *files, struct buf *error);
+/* How SIGHUP reads the configuration again. */
+void bridge_on_reload (struct bridge *self, reload_fn *load, void *arg);
 
 #endif

@@ -153,7 +153,7 @@ static int serve (struct config **config_p, struct arguments *arguments)
     signal (SIGPIPE, SIG_IGN);
     raise_descriptor_limit (config);
     fit_to_descriptors (config);
-    struct keys *keys = bridge_load_keys (config, &key_files, &error);
+    struct keys *keys = reload_read_keys (config, &key_files, &error);
     if (!keys)
         return fail (&error);
     struct bridge *bridge = bridge_new (config, keys, &key_files, &error);
@@ -179,7 +179,7 @@ static int check_config (const struct config *config)
     buf_init (&out, 0);
     bool ok = !tls_is_configured (config) || tls_identity_load (&identity, config, &out);
     tls_identity_fini (&identity);
-    struct keys *keys = ok ? bridge_load_keys (config, &key_files, &out) : NULL;
+    struct keys *keys = ok ? reload_read_keys (config, &key_files, &out) : NULL;
     if (!keys)
         return fail (&out);
     keys_destroy (&keys);

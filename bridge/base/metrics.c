@@ -67,8 +67,8 @@ static const char *const LINK_values[] = {
 #include "tbl/labels.h"
 };
 
-static const char *const RELOAD_values[] = {
-#define RELOAD(symbol) #symbol,
+static const char *const RELOAD_RESULT_values[] = {
+#define RELOAD_RESULT(symbol) #symbol,
 #include "tbl/labels.h"
 };
 
@@ -137,7 +137,7 @@ static const char *const LIMITED_values[] = {
 #define LABEL_ACCEPT_FAILURE "reason"
 #define LABEL_HTTP_TIMEOUT   "phase"
 #define LABEL_LIMITED        "of"
-#define LABEL_RELOAD         "result"
+#define LABEL_RELOAD_RESULT  "result"
 #define LABEL_TLS_RESULT     "result"
 #define LABEL_TLS_RELOAD     "result"
 #define LABEL_JWKS_RESULT    "result"

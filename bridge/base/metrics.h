@@ -78,8 +78,8 @@ enum command_drop {
 #include "tbl/labels.h"
 };
 
-enum reload {
-#define RELOAD(symbol) RELOAD_##symbol,
+enum reload_result {
+#define RELOAD_RESULT(symbol) RELOAD_RESULT_##symbol,
 #include "tbl/labels.h"
 };
 

@@ -101,19 +101,12 @@ static int64_t jittered (int64_t ns, int64_t part)
     return ns - (int64_t) random_below ((uint64_t) (ns / part));
 }
 
-static void log_skipped (const struct buf *skipped)
-{
-    struct slice rest = buf_slice (skipped), line;
-    while (slice_cut (&rest, '\n', &line))
-        LOG (KEY_SKIPPED, NULL, KV_SL ("why", line));
-}
-
 static void take_keys (struct jwks *self, struct jwks_answer *answer)
 {
     keys_destroy (&self->fetched);
     self->fetched = answer->keys;
     answer->keys = NULL;
-    log_skipped (&answer->skipped);
+    keys_log_skipped (&answer->skipped);
     put_in_force (self);
 }
 

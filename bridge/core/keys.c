@@ -1,4 +1,5 @@
 #include "core/keys.h"
+#include "base/log.h"
 #include "core/jwk.h"
 #include "core/pkey.h"
 
@@ -315,6 +316,13 @@ struct keys *keys_load (const struct keys_sources *sources, struct buf *error, s
         keys_destroy (&self.keys);
     ERR_clear_error (); /* what is left there would confuse TLS */
     return self.keys;
+}
+
+void keys_log_skipped (const struct buf *skipped)
+{
+    struct slice rest = buf_slice (skipped), line;
+    while (slice_cut (&rest, '\n', &line))
+        LOG (KEY_SKIPPED, NULL, KV_SL ("why", line));
 }
 
 struct keys_sources keys_sources_of (const struct config *config)

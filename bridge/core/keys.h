@@ -32,6 +32,9 @@ struct keys_sources {
  * one line each in `skipped`. No source at all gives an empty set. RSA 2048 to 8192 bits with odd e > 1. */
 NODISCARD struct keys *keys_load (const struct keys_sources *sources, struct buf *error, struct buf *skipped);
 
+/* A log line for each of those. */
+void keys_log_skipped (const struct buf *skipped);
+
 /* The sources that a configuration names. */
 struct keys_sources keys_sources_of (const struct config *config);
 

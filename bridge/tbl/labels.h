@@ -36,8 +36,8 @@
 #ifndef LIMITED
 #define LIMITED(symbol)
 #endif
-#ifndef RELOAD
-#define RELOAD(symbol)
+#ifndef RELOAD_RESULT
+#define RELOAD_RESULT(symbol)
 #endif
 
 /* What became of a client's message. */
@@ -122,8 +122,8 @@ LIMITED (addresses)
 LIMITED (users)
 
 /* What became of a reload. */
-RELOAD (ok)
-RELOAD (failed)              /* what was in force stays */
+RELOAD_RESULT (ok)
+RELOAD_RESULT (failed)       /* what was in force stays */
 
 #undef CLIENT_RESULT
 #undef EVICTION
@@ -137,4 +137,4 @@ RELOAD (failed)              /* what was in force stays */
 #undef HTTP_TIMEOUT
 #undef LIMITED
 #undef ACCEPT_FAILURE
-#undef RELOAD
+#undef RELOAD_RESULT

@@ -54,6 +54,6 @@ METRIC (RUN_FIRST_EVENT,          "run_first_event_seconds",        HISTOGRAM_SL
 METRIC (RUN_EVENT_GAP,            "run_event_gap_seconds",          HISTOGRAM_SLOW, NONE,           "Time between two events of one run")
 METRIC (RUN_DURATION,             "run_duration_seconds",           HISTOGRAM_SLOW, NONE,           "From agent_started to the end of a run")
 METRIC (RUNS_STALLED,             "runs_stalled",                   GAUGE,          NONE,           "Runs in progress that have been silent for run-stall-s")
-METRIC (RELOADS,                  "reloads_total",                  COUNTER,        RELOAD,         "Reloads by SIGHUP or by a key file that changed; what failed stands in the log line RELOAD_FAILED")
+METRIC (RELOADS,                  "reloads_total",                  COUNTER,        RELOAD_RESULT,  "Reloads by SIGHUP or by a key file that changed; what failed stands in the log line RELOAD_FAILED")
 METRIC (DRAIN_STATE,              "draining",                       GAUGE,          NONE,           "1 while the bridge drains")
 METRIC (LOGS_SUPPRESSED,          "log_lines_suppressed_total",     COUNTER,        NONE,           "Log lines left out because one id came too often")

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Who may include whom in bridge/: includes point down only.
 
-    main.c, bridge.c, cmd/  ->  edge/  ->  core/  ->  base/         tbl/ and proto/ are data that all may include
+    main.c, bridge.c, reload.c, cmd/  ->  edge/  ->  core/  ->  base/         tbl/ and proto/ are data that all may include
 
 Only edge/ws.c sees libwebsockets, only edge/jwks_fetch.c libcurl. ZeroMQ is for edge/link, edge/monitor, edge/outbox and
 edge/jwks_fetch, main.c and cmd/ (zsys), base/config* (zconfig).
@@ -22,7 +22,7 @@ SYSTEM_Z = {"zlib.h"}
 
 
 def layer_of(path):
-    """The folder in bridge/; "top" for main.c and bridge.*."""
+    """The folder in bridge/; "top" for the files in bridge/ itself."""
     first = path.split("/")[0]
     return first if "/" in path else "top"
 
