@@ -11,6 +11,11 @@ from harness.conformance import Echo  # noqa: E402  pylint: disable=wrong-import
 from harness.no_memory import NoMemory, World  # noqa: E402  pylint: disable=wrong-import-position
 
 
+def pytest_collection_modifyitems(items):
+    """Those that take long begin first, so that nothing waits for one of them alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session", name="keys")
 def keys_fixture():
     """Signing keys of every family."""

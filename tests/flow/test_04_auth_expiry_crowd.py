@@ -91,6 +91,7 @@ class Crowd:
         await asyncio.gather(*(courses[i % len(courses)](i) for i in range(CROWD)))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("descriptors")
 def test_everybody_to_the_second(runtime, stack):
     """token_expired and 1008 within a second of each one's end, never before; the refreshed stay."""

@@ -31,6 +31,7 @@ def checked_fixture(stack, tmp_path):
     return runtime, bridge, report
 
 
+@pytest.mark.long
 def test_whole_flow(checked, stack):
     """Connect in each form, refusals, a message, five events, hostile input, a reset, drain."""
     runtime, bridge, report = checked

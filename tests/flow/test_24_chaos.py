@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 
+import pytest
 from harness import DOWN, UP, wait_until
 from harness.chaos import ChaosClient, ChaosRuntime
 from harness.oracle import Oracle, Reading, Violation, story
@@ -293,6 +294,7 @@ def report(world, faults, wrong):
     return "\n".join([repr(wrong), f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", *faults.log, *links_log(world), *log])
 
 
+@pytest.mark.long
 def test_chaos(stack, tmp_path):
     """Every kind of fault, the death of bridges in the first two thirds; then quiet, and nobody left."""
     print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")

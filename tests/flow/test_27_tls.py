@@ -123,6 +123,7 @@ def test_many_at_once(secure, runtime, stack):
 # --- slow clients
 
 
+@pytest.mark.long
 def test_slow_consumer(secure, runtime):
     """Back-pressure comes through: the queue fills, 4008; the user's other connection gets every event."""
     bridge = secure.start(queue_bytes=262144)
@@ -161,6 +162,7 @@ def test_slow_then_reading_again(secure, runtime):
     assert bridge.total("connections_closed_total") == 0
 
 
+@pytest.mark.long
 def test_send_timeout(secure, runtime):
     """A socket that takes nothing for send-timeout-s is closed, and so is its relay."""
     bridge = secure.start(queue_bytes=64 << 20, send_timeout_s=1)

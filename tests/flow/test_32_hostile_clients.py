@@ -286,6 +286,7 @@ def noise(address, beginnings, seed):
     return refused
 
 
+@pytest.mark.long
 def test_noise_on_every_port(runtime, stack):
     """10,000 streams of noise to each port that the bridge has open, all at once; NOISE_SEED makes the same again."""
     seed = int(os.environ.get("NOISE_SEED", random.SystemRandom().randrange(1 << 30)))
