@@ -1,5 +1,6 @@
 """Fixtures of the flow tests: real bridge, real ZeroMQ runtime, real WebSocket clients."""
 import os
+import socket
 import sys
 
 import pytest
@@ -76,3 +77,17 @@ def echo_fixture(keys):
     echo = Echo(keys, max_message_bytes=65537)
     yield echo
     echo.finish()
+
+
+@pytest.fixture(scope="session", name="outside_address")
+def outside_address_fixture():
+    """An address of this machine that is not loopback; skips when there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            address = probe.getsockname()[0]
+        except OSError:
+            address = "127.0.0.1"
+    if address.startswith("127."):
+        pytest.skip("this machine has loopback only")
+    return address
