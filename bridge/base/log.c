@@ -215,7 +215,8 @@ static void put_field (struct line *self, const struct log_kv *kv)
 
 static void put_context (struct line *self, const struct log_ctx *ctx)
 {
-    const struct log_kv fields[] = {KV_SL ("conn", ctx->conn), KV_SL ("user", ctx->user), KV_SL ("link", ctx->link)};
+    const struct log_kv fields[] = {KV_SL ("conn", ctx->conn), KV_SL ("user", ctx->user), KV_SL ("link", ctx->link),
+                                    KV_SL ("traceparent", ctx->traceparent)};
     for (size_t i = 0; i < COUNT_OF (fields); i++)
         if (fields[i].s.n)
             put_field (self, &fields[i]);

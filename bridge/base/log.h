@@ -29,6 +29,7 @@ struct log_ctx {
     struct slice conn; /* "conn": connection id */
     struct slice user; /* "user": user id */
     struct slice link; /* "link": runtime endpoint */
+    struct slice traceparent;
 };
 
 struct log_kv {

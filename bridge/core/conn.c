@@ -85,6 +85,7 @@ void conn_destroy (struct conn **self_p)
         registry_user_release (&self->hub->registry, self->user);
     }
     free (self->connect_headers);
+    free (self->traceparent);
     free (self->close_frame);
     free (self);
     *self_p = NULL;
@@ -348,7 +349,9 @@ struct close_frame conn_close_frame (const struct conn *self)
 
 struct log_ctx conn_log (const struct conn *self)
 {
-    return (struct log_ctx){.conn = slice_str (self->id), .user = self->user ? user_id (self->user) : slice_str (NULL)};
+    return (struct log_ctx){.conn = slice_str (self->id),
+                            .user = self->user ? user_id (self->user) : slice_str (NULL),
+                            .traceparent = slice_str (self->traceparent)};
 }
 
 const char *conn_state_name (enum conn_state state)

@@ -71,6 +71,7 @@ struct conn {
     char *connect_headers; /* owned msgpack pairs without the map's head; see session.c */
     uint32_t connect_headers_n;
     uint32_t connect_pairs;
+    char *traceparent; /* owned; of the upgrade, for the log. NULL when it came without, or log-trace was off */
 
     /* Upstream. */
     uint64_t seq; /* of the last MESSAGE */

@@ -8,6 +8,7 @@
 #include "core/json_mp.h"
 #include "core/jwks.h"
 #include "core/session.h"
+#include "core/trace.h"
 
 #include <strings.h>
 
@@ -151,6 +152,14 @@ static void choose_subprotocol (struct conn *conn, struct slice offered)
     if (effective == SUBPROTOCOL_NONE)
         effective = subprotocol_of (slice_str (conn->hub->config->default_subprotocol));
     conn->form = subprotocol_form (effective);
+}
+
+/* Without memory the lines of this connection go without. */
+static void keep_traceparent (struct conn *conn, const struct request *request)
+{
+    struct slice value;
+    if (conn->hub->config->log_trace && request_header (request, "traceparent", &value) && traceparent_valid (value))
+        conn->traceparent = strndup (value.p, value.n);
 }
 
 /* --- who ----------------------------------------------------------------------------------------------------- */
@@ -311,6 +320,7 @@ void handshake_admit (struct conn *conn, const struct request *request, const st
 {
     const char *check = NULL;
     conn->ip = *client;
+    keep_traceparent (conn, request);
     conn->refusal = admit (conn, request, &check);
     if (conn->refusal != ERROR_NONE)
         session_count_refusal (conn, conn->refusal, check);

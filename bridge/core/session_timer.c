@@ -2,8 +2,8 @@
 #include "core/notice.h"
 #include "core/session.h"
 
-#define LOOK_EVERY (S_NS / 2) /* at a socket that takes nothing: libwebsockets spins when its peer has gone meanwhile  \
-                               */
+/* At a socket that takes nothing: when its peer has gone meanwhile, libwebsockets spins. */
+#define LOOK_EVERY (S_NS / 2)
 
 static int64_t sooner (int64_t a, int64_t b)
 {

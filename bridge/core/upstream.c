@@ -17,13 +17,24 @@
 #include "core/jwks.h"
 #include "core/notice.h"
 #include "core/session.h"
+#include "core/trace.h"
 
 #define EARLY_MAX 64 /* frames; then, or at the rate limit, the socket is not read until the connection is ready */
 
-/* With the limit, where there are several that it could be. */
-static void log_refusal (const struct conn *conn, enum client_error error, enum client_result result)
+/* A message may belong to another trace than its connection. */
+static struct log_ctx message_log (const struct conn *conn, const struct client_msg *msg)
 {
     struct log_ctx ctx = conn_log (conn);
+    if (conn->hub->config->log_trace && traceparent_valid (msg->traceparent))
+        ctx.traceparent = msg->traceparent;
+    return ctx;
+}
+
+/* With the limit, where there are several that it could be. */
+static void log_refusal (const struct conn *conn, enum client_error error, enum client_result result,
+                         const struct client_msg *msg)
+{
+    struct log_ctx ctx = message_log (conn, msg);
     const char *code = client_error_text (error);
     if (error != CLIENT_ERROR_RATE_LIMITED)
         LOG (MESSAGE_REFUSED, &ctx, KV_S ("error_code", code));
@@ -35,12 +46,12 @@ static void log_refusal (const struct conn *conn, enum client_error error, enum 
 
 /* Refuse one message; the connection lives on. A raw connection cannot be told, so it ends with a reason rather
  * than lose a frame in silence. */
-static void refuse (struct conn *conn, enum client_error error, enum client_result result, struct slice message_id)
+static void refuse (struct conn *conn, enum client_error error, enum client_result result, const struct client_msg *msg)
 {
     metric_inc (M_CLIENT_MESSAGES, result);
-    log_refusal (conn, error, result);
+    log_refusal (conn, error, result, msg);
     if (conn->form != FORM_RAW)
-        notice_error (conn, error, message_id);
+        notice_error (conn, error, msg->message_id);
     else
         conn_close (conn, error == CLIENT_ERROR_RATE_LIMITED ? CLOSE_RATE_LIMITED : CLOSE_TRY_LATER);
 }
@@ -76,13 +87,17 @@ static void forward (struct conn *conn, enum ws_opcode opcode, struct slice byte
                               .body = bytes};
     if (conn->state == CONN_degraded || !command.headers.n ||
         !hub->runtime.send (hub->runtime.self, conn->lane, &command)) {
-        refuse (conn, CLIENT_ERROR_RUNTIME_UNAVAILABLE, CLIENT_RESULT_unavailable, msg->message_id);
+        refuse (conn, CLIENT_ERROR_RUNTIME_UNAVAILABLE, CLIENT_RESULT_unavailable, msg);
         return;
     }
     conn->seq++;
     if (!conn->user->asked_at)
         conn->user->asked_at = clock_now ();
     metric_inc (M_CLIENT_MESSAGES, CLIENT_RESULT_forwarded);
+    if (log_wants (LOG_MESSAGE_FORWARDED)) {
+        struct log_ctx ctx = message_log (conn, msg);
+        LOG (MESSAGE_FORWARDED, &ctx, KV_U ("seq", conn->seq), KV_U ("bytes", bytes.n));
+    }
 }
 
 static void refresh_token (struct conn *conn, const struct client_msg *msg)
@@ -99,7 +114,7 @@ static void refresh_token (struct conn *conn, const struct client_msg *msg)
     } else if (result.error == ERROR_TOO_MANY_CONNECTIONS) /* memory is out: the token may be good */
         conn_close (conn, CLOSE_INTERNAL);
     else
-        refuse (conn, CLIENT_ERROR_TOKEN_REFUSED, CLIENT_RESULT_invalid, msg->message_id);
+        refuse (conn, CLIENT_ERROR_TOKEN_REFUSED, CLIENT_RESULT_invalid, msg);
     jwt_result_fini (&result);
 }
 
@@ -153,7 +168,7 @@ static void handle (struct conn *conn, enum ws_opcode opcode, struct slice bytes
     struct client_msg msg = classify (conn, opcode, bytes);
     enum client_result result;
     if (!paid && !within_rate (conn, &result)) {
-        refuse (conn, CLIENT_ERROR_RATE_LIMITED, result, msg.message_id);
+        refuse (conn, CLIENT_ERROR_RATE_LIMITED, result, &msg);
         return;
     }
     switch (msg.kind) {
@@ -168,10 +183,10 @@ static void handle (struct conn *conn, enum ws_opcode opcode, struct slice bytes
         refresh_token (conn, &msg);
         return;
     case CLIENT_MSG_BAD_SYNTAX:
-        refuse (conn, CLIENT_ERROR_JSON_PARSE_ERROR, CLIENT_RESULT_parse_error, slice_str (NULL));
+        refuse (conn, CLIENT_ERROR_JSON_PARSE_ERROR, CLIENT_RESULT_parse_error, &(struct client_msg){0});
         return;
     case CLIENT_MSG_INVALID:
-        refuse (conn, CLIENT_ERROR_INVALID_MESSAGE, CLIENT_RESULT_invalid, msg.message_id);
+        refuse (conn, CLIENT_ERROR_INVALID_MESSAGE, CLIENT_RESULT_invalid, &msg);
         return;
     }
 }

@@ -31,6 +31,7 @@ LOG_ID (REQUEST_TIMEOUT,     INFO,  "A peer sent nothing, or did not read its an
 LOG_ID (TLS_HANDSHAKE_FAILED, INFO, "A TLS handshake did not succeed; `why` names the fault")
 LOG_ID (TLS_BROKEN,          INFO,  "A TLS connection was cut: a record could not be read, or the client sent a fatal alert")
 LOG_ID (STATE_ILLEGAL,       ERROR, "A connection was asked for an illegal move and stayed where it was: a bug")
+LOG_ID (MESSAGE_FORWARDED,   DEBUG, "A client's message was handed to the runtime")
 LOG_ID (MESSAGE_REFUSED,     INFO,  "A client's message was answered with an error")
 LOG_ID (OUTQ_FULL,           WARN,  "A client reads too slowly; its connection closes 4008")
 LOG_ID (EVENT_DROPPED,       WARN,  "An event of the runtime was not taken, with the reason")

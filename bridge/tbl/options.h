@@ -153,3 +153,5 @@ OPTION (CHOICE, log_level,                   "log-level",                  "info
         "Lines less severe than this are not written")
 OPTION (CHOICE, log_format,                  "log-format",                 "json",                0,     "json|text",          false,
         "Form of the log lines on stderr")
+OPTION (BOOL,   log_trace,                   "log-trace",                  "false",               0,     0,                    true,
+        "Log lines name the W3C traceparent of the upgrade request, or of the message that they are about")
