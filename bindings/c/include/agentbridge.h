@@ -89,7 +89,7 @@ ABR_EXPORT int abr_set_curve (abr_t *self, const char *public_key, const char *s
 ABR_EXPORT int abr_set_logger (abr_t *self, void (*log) (void *arg, const char *line), void *arg);
 
 /* Bind and connect. EADDRINUSE and whatever else ZeroMQ says of the endpoint that abr_error() names; after a failure the
- * options may be changed and this called again. EBUSY: started already. */
+ * options may be changed and this called again (what had been bound is free a moment later). EBUSY: started already. */
 ABR_EXPORT int abr_start (abr_t *self);
 
 /* The name under which events are numbered, new with every abr_new(); and the number of the last event, 0 before the first. */

@@ -104,11 +104,13 @@ static bool something_left (abr_t *self)
 static void settle (abr_t *self)
 {
     uint64_t one = 1;
+    int code = errno; /* of what was done before */
     bool left = something_left (self);
-    if (left == self->armed)
-        return;
-    ssize_t done = left ? write (self->event_fd, &one, sizeof one) : read (self->event_fd, &one, sizeof one);
-    self->armed = done == sizeof one ? left : self->armed;
+    if (left != self->armed) {
+        ssize_t done = left ? write (self->event_fd, &one, sizeof one) : read (self->event_fd, &one, sizeof one);
+        self->armed = done == sizeof one ? left : self->armed;
+    }
+    errno = code;
 }
 
 int abr_start (abr_t *self)

@@ -48,14 +48,16 @@ static void test_address_in_use (void **state)
     (void) state;
     abr_t *other = abr_new ("other");
     assert_int_equal (abr_set_commands (other, "tcp://127.0.0.1:*") | abr_set_events (other, " @tcp://127.0.0.1:*"), 0);
-    assert_int_equal (abr_start (other), 0);
+    if (abr_start (other) != 0)
+        fail_msg ("%s", abr_error (other));
     snprintf (taken, sizeof taken, "inproc://fine, %s", abr_commands_endpoint (other));
     assert_int_equal (abr_set_commands (fx.abr, taken) | abr_set_events (fx.abr, "inproc://fine-too"), 0);
     expect_failure (abr_start (fx.abr), EADDRINUSE, abr_commands_endpoint (other));
     assert_int_equal (abr_set_commands (fx.abr, "nonsense://x"), 0);
     expect_failure (abr_start (fx.abr), EPROTONOSUPPORT, "cannot bind \"nonsense://x\"");
-    assert_int_equal (abr_set_commands (fx.abr, "inproc://fine"), 0);
-    assert_int_equal (abr_start (fx.abr), 0);
+    assert_int_equal (abr_set_commands (fx.abr, "inproc://fine-at-last"), 0);
+    if (abr_start (fx.abr) != 0)
+        fail_msg ("%s", abr_error (fx.abr));
     abr_destroy (&other);
 }
 
@@ -186,7 +188,7 @@ static void test_strings_with_nul (void **state)
     assert_ptr_equal (sub, abr_item_claim (item, "sub"));
     assert_null (abr_item_header (item, "claims"));
     assert_non_null (abr_item_headers (item, &size));
-    assert_int_equal (size, 40);
+    assert_int_equal (size, 42);
     abr_item_destroy (&item);
 }
 
@@ -297,8 +299,11 @@ static void test_the_bridge_of_a_connection_is_gone (void **state)
     (void) state;
     abr_conn_t *conn = connection ();
     zsock_destroy (&fx.dealer);
-    abr_serve (fx.abr);
-    expect_failure (abr_send_text (fx.abr, conn, "x"), EHOSTUNREACH, "gone");
+    int64_t deadline = zclock_mono () + 5000;
+    int status;
+    while ((status = abr_send_text (fx.abr, conn, "x")) == 0 && zclock_mono () < deadline)
+        zclock_sleep (1); /* ZeroMQ takes it apart in a thread of its own */
+    expect_failure (status, EHOSTUNREACH, "gone");
     expect_failure (abr_kick (fx.abr, "alice", NULL), EHOSTUNREACH, "no bridge");
     abr_conn_destroy (&conn);
 }
@@ -360,9 +365,11 @@ static void test_many_bridges (void **state)
     }
     assert_int_equal (fx.abr->bridges_n, ABR_MAX_BRIDGES);
     assert_non_null (strstr (fx.log, "more than 64 bridges"));
-    assert_int_equal (abr_kick (fx.abr, "alice", NULL), 0); /* one is left */
-    expect_command ("KICK");
+    int64_t deadline = zclock_mono () + 5000;
+    for (; fx.abr->bridges_n > 1 && zclock_mono () < deadline; zclock_sleep (1))
+        assert_int_equal (abr_kick (fx.abr, "alice", NULL), 0); /* finds out who is gone */
     assert_int_equal (fx.abr->bridges_n, 1);
+    expect_command ("KICK");
 }
 
 int main (void)
