@@ -85,7 +85,7 @@ ABR_EXPORT int abr_set_cancel_abandoned (abr_t *self, bool yes);
  * who has its public key, unless the program runs a zauth actor; the ZAP domain is "agentbridge". */
 ABR_EXPORT int abr_set_curve (abr_t *self, const char *public_key, const char *secret_key, const char *server_key);
 /* Where log lines go: `log` with `arg`, in this thread, from within calls of this library, without calling it back. NULL:
- * nowhere. Default: zsys_warning(). Lines tell of dropped commands and ended runs; they hold no payloads. */
+ * nowhere. Default: standard error. Lines tell of dropped commands and ended runs; they hold no payloads. */
 ABR_EXPORT int abr_set_logger (abr_t *self, void (*log) (void *arg, const char *line), void *arg);
 
 /* Bind and connect. EADDRINUSE and whatever else ZeroMQ says of the endpoint that abr_error() names; after a failure the

@@ -37,10 +37,10 @@ void abr_log (abr_t *self, const char *format, ...)
     self->log (self->log_arg, line);
 }
 
-static void log_with_zsys (void *arg, const char *line)
+static void log_to_stderr (void *arg, const char *line)
 {
-    zsys_warning ("agentbridge: %s", line);
     (void) arg;
+    fprintf (stderr, "agentbridge: %s\n", line); /* zsys_warning() would write to standard output */
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
@@ -76,7 +76,7 @@ abr_t *abr_new (const char *name)
     self->epoll_fd = self->event_fd = -1;
     self->inbox_end = &self->inbox;
     self->options = default_options;
-    self->log = log_with_zsys;
+    self->log = log_to_stderr;
     name_publisher (self);
     abr_replay_init (&self->replay, 10000, 64 << 20);
     self->name = strdup (name);
