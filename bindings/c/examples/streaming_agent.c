@@ -5,6 +5,7 @@
 #include <agentbridge.h>
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +71,8 @@ static int answer (struct work *work)
 {
     char text[64];
     snprintf (text, sizeof text, "Your message has %zu words.", work->words);
-    return abr_run_complete (work->run, text, ABR_FIELDS (abr_map ("usage", ABR_FIELDS (abr_uint ("words", work->words)))));
+    return abr_run_complete (work->run, text,
+                             ABR_FIELDS (abr_map ("usage", ABR_FIELDS (abr_uint ("words", work->words)))));
 }
 
 /* One step of one run; -1 when it is over, because it has ended, was cancelled or cannot go on. */
@@ -112,20 +114,39 @@ static struct work *place (void)
     return NULL;
 }
 
-static void begin (abr_t *abr, const abr_item_t *message)
+/* `text` of {"type":"user_message","text":"…"}, for the caller to free; NULL when this is another message. */
+static char *question_of (const abr_item_t *item)
 {
-    abr_run_t *run = abr_run_new (abr, abr_item_user (message));
+    size_t size;
+    const char *body = abr_item_body (item, &size);
+    json_t *message = json_loadb (body, size, 0, NULL);
+    const char *type = json_string_value (json_object_get (message, "type"));
+    const char *text = json_string_value (json_object_get (message, "text"));
+    char *question = type && text && strcmp (type, "user_message") == 0 ? strdup (text) : NULL;
+    json_decref (message);
+    return question;
+}
+
+static void begin (abr_t *abr, const char *user, char *question)
+{
     struct work *work = place ();
-    if (abr_run_started (run, abr_item_body (message, NULL), NULL) != 0)
+    abr_run_t *run = abr_run_new (abr, user);
+    if (abr_run_started (run, question, NULL) != 0)
         fprintf (stderr, "streaming_agent: %s\n", abr_error (abr));
-    if (!work) {
-        abr_run_fail (run, "BUSY", "Too many conversations at once. Try again in a moment.");
-        abr_run_destroy (&run);
+    if (work) {
+        *work = (struct work){run, THINK, question, "Let me count the words of this.", 0};
         return;
     }
-    *work = (struct work){run, THINK, strdup (abr_item_body (message, NULL)), "Let me count the words of this.", 0};
-    if (!work->question || abr_run_ended (run))
-        stop (work);
+    abr_run_fail (run, "BUSY", "Too many conversations at once. Try again in a moment.");
+    abr_run_destroy (&run);
+    free (question);
+}
+
+static void take (abr_t *abr, const abr_item_t *item)
+{
+    char *question = abr_item_kind (item) == ABR_MESSAGE && abr_item_is_text (item) ? question_of (item) : NULL;
+    if (question)
+        begin (abr, abr_item_user (item), question);
 }
 
 static bool advance_all (void)
@@ -152,8 +173,8 @@ int main (int argc, char **argv)
         abr_item_t *item = abr_recv (abr, busy ? PACE_MS : -1);
         if (!item && errno != EAGAIN) /* SIGINT, SIGTERM */
             break;
-        if (item && abr_item_kind (item) == ABR_MESSAGE && abr_item_is_text (item))
-            begin (abr, item);
+        if (item)
+            take (abr, item);
         abr_item_destroy (&item);
         busy = advance_all ();
     }

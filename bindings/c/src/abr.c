@@ -313,8 +313,7 @@ static bool allocate (zmq_msg_t *body, const void *data, size_t size)
 static int route_to (abr_t *self, const abr_conn_t *conn, const char *command, const void *data, size_t size)
 {
     zmq_msg_t body;
-    const struct abr_outgoing out = {
-        conn->bridge, command, conn->id, conn->user, {self->headers.p, self->headers.n}};
+    const struct abr_outgoing out = {conn->bridge, command, conn->id, conn->user, {self->headers.p, self->headers.n}};
     if (self->headers.failed || !allocate (&body, data, size))
         return abr_failed (self, ENOMEM, "no memory for a command");
     return abr_route (self, &out, &body);
@@ -347,8 +346,8 @@ int abr_send_frame (abr_t *self, const abr_conn_t *conn, const void *data, size_
     if (!data && size)
         return abr_failed (self, EINVAL, "a frame has a size, but no bytes");
     if (size > self->options.max_event)
-        return abr_failed (self, EMSGSIZE, "the frame has %zu bytes, more than the %zu of abr_set_max_event_bytes()", size,
-                           self->options.max_event);
+        return abr_failed (self, EMSGSIZE, "the frame has %zu bytes, more than the %zu of abr_set_max_event_bytes()",
+                           size, self->options.max_event);
     if (text && !abr_utf8 ((struct abr_bytes){data, size}))
         return abr_failed (self, EINVAL, "a text frame is UTF-8; send this one as binary");
     abr_mp_writer (&packer, &self->headers);
@@ -402,8 +401,7 @@ static size_t route_to_all (abr_t *self, const char *command, const char *user)
     size_t sent = 0;
     for (size_t i = self->bridges_n; i--;) {
         struct abr_bridge bridge = self->bridges[i];
-        const struct abr_outgoing out = {
-            {bridge.id, bridge.n}, command, "", user, {self->headers.p, self->headers.n}};
+        const struct abr_outgoing out = {{bridge.id, bridge.n}, command, "", user, {self->headers.p, self->headers.n}};
         sent += abr_route (self, &out, NULL) == 0;
     }
     return sent;

@@ -1,4 +1,5 @@
-/* What the library says to bridges by itself. An answer that cannot be sent is counted: the bridge asks again, or gives up. */
+/* What the library says to bridges by itself. An answer that cannot be sent is counted: the bridge asks again, or gives
+ * up. */
 #include "internal.h"
 
 /* `pairs` headers follow. */

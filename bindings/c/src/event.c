@@ -40,7 +40,8 @@ static int check_more (abr_t *self, const abr_field_t *own, const abr_field_t *m
         if (check_name (self, field->name) != 0)
             return -1;
         if (field->name[0] == '_')
-            return abr_failed (self, EINVAL, "field \"%.64s\": names that begin with _ belong to the bridge", field->name);
+            return abr_failed (self, EINVAL, "field \"%.64s\": names that begin with _ belong to the bridge",
+                               field->name);
         if (is_listed (always_reserved, field->name) || (in_run && is_listed (run_reserved, field->name)))
             return abr_failed (self, EINVAL, "field \"%.64s\" is set by the library; leave it out", field->name);
         if (strcmp (field->name, "connection_id") == 0 && field->type != ABR_TYPE_STR)
@@ -57,8 +58,10 @@ static int count (abr_t *self, const abr_field_t *fields, size_t *n)
 {
     for (; fields && fields->type != ABR_TYPE_END; fields++)
         if (++*n > MAX_FIELDS)
-            return abr_failed (self, EINVAL, "more than %d fields in one list, or no abr_end() behind them; larger ones go in "
-                                             "as abr_packed()", MAX_FIELDS);
+            return abr_failed (self, EINVAL,
+                               "more than %d fields in one list, or no abr_end() behind them; larger ones go in "
+                               "as abr_packed()",
+                               MAX_FIELDS);
     return 0;
 }
 

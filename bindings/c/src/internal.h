@@ -101,7 +101,7 @@ struct abr_tool {
     abr_tool_t *next;
     char *name;
     char id[ABR_ID_SIZE];
-    int64_t began; /* us, monotonic */
+    int64_t began;  /* us, monotonic */
     bool cancelled; /* why its run is over */
 };
 

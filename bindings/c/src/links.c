@@ -65,8 +65,8 @@ static int attach (abr_t *self, zsock_t *socket, const char *endpoints)
     return status;
 }
 
-/* One descriptor for other event loops: ZeroMQ's own, which is edge-triggered and is not readable for what ZeroMQ has read
- * already, beside one that says that something is left. */
+/* One descriptor for other event loops: ZeroMQ's own, which is edge-triggered and is not readable for what ZeroMQ has
+ * read already, beside one that says that something is left. */
 static int open_descriptors (abr_t *self)
 {
     struct epoll_event readable = {.events = EPOLLIN};
@@ -243,7 +243,8 @@ abr_item_t *abr_recv (abr_t *self, int timeout_ms)
         if (zsys_interrupted)
             errno = EINTR;
         if (zsys_interrupted || !wait_readable (self, deadline)) {
-            abr_failed (self, errno, errno == EAGAIN ? "nothing has come in" : "interrupted, or czmq has been shut down");
+            abr_failed (self, errno,
+                        errno == EAGAIN ? "nothing has come in" : "interrupted, or czmq has been shut down");
             return NULL;
         }
         abr_serve_some (self, SERVE_AT_ONCE);

@@ -88,7 +88,8 @@ static bool read_number (struct abr_bytes bytes, size_t *at, unsigned width, uin
 }
 
 /* Kind and number: a value, a length or a count. */
-static bool read_head (struct abr_bytes bytes, size_t *at, struct abr_mp_token *token, uint64_t *number, unsigned *width)
+static bool read_head (struct abr_bytes bytes, size_t *at, struct abr_mp_token *token, uint64_t *number,
+                       unsigned *width)
 {
     if (*at >= bytes.n)
         return false;

@@ -1,6 +1,6 @@
 /* MessagePack (github.com/msgpack/msgpack/blob/master/spec.md).
- * Reading: a bounded walk over borrowed bytes that allocates nothing and trusts no count: one that the bytes left cannot
- * hold is malformed. Writing: msgpack-c onto a buffer whose error sticks. */
+ * Reading: a bounded walk over borrowed bytes that allocates nothing and trusts no count: one that the bytes left
+ * cannot hold is malformed. Writing: msgpack-c onto a buffer whose error sticks. */
 #ifndef ABR_MP_H
 #define ABR_MP_H
 
@@ -66,8 +66,8 @@ bool abr_mp_skip (struct abr_bytes bytes, size_t *pos, unsigned outer);
 /* Is this exactly one well-formed value, inside `outer` containers, with nothing behind it? */
 bool abr_mp_check (struct abr_bytes bytes, unsigned outer);
 
-/* Of a map that abr_mp_check() has accepted: the bytes of the value of this key, the last one when it stands there twice; p NULL
- * when there is none. */
+/* Of a map that abr_mp_check() has accepted: the bytes of the value of this key, the last one when it stands there
+ * twice; p NULL when there is none. */
 struct abr_bytes abr_mp_get (struct abr_bytes map, const char *key);
 
 /* The same, read; false when absent or of another kind. */

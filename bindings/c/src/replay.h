@@ -25,7 +25,8 @@ void abr_replay_fini (struct abr_replay *self);
 /* Make sure that the next push finds a place. False: memory is out, nothing has changed. */
 bool abr_replay_reserve (struct abr_replay *self);
 
-/* Hold copies; the oldest go until both limits are kept. An event that alone is over the limit is not held, and then none is. */
+/* Hold copies; the oldest go until both limits are kept. An event that alone is over the limit is not held, and then
+ * none is. */
 void abr_replay_push (struct abr_replay *self, zmq_msg_t *user, zmq_msg_t *event);
 
 /* The event that was pushed `age` events ago, 0 is the newest; age < n. */

@@ -228,8 +228,8 @@ static int publish_tool (abr_tool_t *tool, bool success, abr_field_t results)
     results.name = "results";
     return publish (tool->run, "tool_completed",
                     ABR_FIELDS (abr_str ("tool_name", tool->name), results,
-                                abr_float ("execution_time", seconds_since (tool->began)), abr_bool ("success", success),
-                                abr_str ("execution_id", tool->id)),
+                                abr_float ("execution_time", seconds_since (tool->began)),
+                                abr_bool ("success", success), abr_str ("execution_id", tool->id)),
                     NULL);
 }
 
@@ -289,7 +289,8 @@ static void cancel (abr_run_t *self)
     self->cancelled = true;
     end_tools (self);
     if (publish (self, "agent_error",
-                 ABR_FIELDS (abr_str ("error_code", "CANCELLED"), abr_str ("error_message", CANCELLED_TEXT)), NULL) != 0)
+                 ABR_FIELDS (abr_str ("error_code", "CANCELLED"), abr_str ("error_message", CANCELLED_TEXT)),
+                 NULL) != 0)
         abr_log (self->abr, "the end of run %s was not sent: %s", self->run_id, abr_error (self->abr));
     self->state = ABR_RUN_ENDED;
 }
@@ -378,9 +379,10 @@ abr_tool_t *abr_tool_new (abr_run_t *run, const char *name, const abr_field_t *a
     }
     self->name = copy;
     abr_new_id (self->id);
-    if (publish (run, "tool_executing",
-                 ABR_FIELDS (abr_str ("tool_name", name), abr_map ("tool_args", args), abr_str ("execution_id", self->id)),
-                 NULL) != 0) {
+    if (publish (
+            run, "tool_executing",
+            ABR_FIELDS (abr_str ("tool_name", name), abr_map ("tool_args", args), abr_str ("execution_id", self->id)),
+            NULL) != 0) {
         tool_free (&self);
         return NULL;
     }
@@ -398,10 +400,9 @@ static int complete (abr_tool_t **self_p, bool success, abr_field_t results)
     abr_tool_t *self = *self_p;
     int status = self->run ? open_run (self->run) : 0; /* which may end the run, and this tool with it */
     if (!self->run) {
-        status = over (NULL, self->cancelled);
+        bool cancelled = self->cancelled;
         tool_free (self_p);
-        errno = self->cancelled ? ECANCELED : ESHUTDOWN;
-        return status;
+        return over (NULL, cancelled);
     }
     if (status != 0 || publish_tool (self, success, results) != 0)
         return -1;

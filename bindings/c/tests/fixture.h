@@ -1,5 +1,5 @@
-/* An abr_t and, in the same thread, what a bridge is to it: a DEALER for commands and a SUB for events. Over inproc, where
- * everything that was sent is there. */
+/* An abr_t and, in the same thread, what a bridge is to it: a DEALER for commands and a SUB for events. Over inproc,
+ * where everything that was sent is there. */
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
@@ -102,7 +102,8 @@ static inline void say_frames (const struct abr_bytes *frames, size_t n)
         (literal), sizeof (literal) - 1                                                                                \
     }
 
-static inline void say (const char *command, const char *conn, const char *user, struct abr_bytes headers, const char *body)
+static inline void say (const char *command, const char *conn, const char *user, struct abr_bytes headers,
+                        const char *body)
 {
     const struct abr_bytes frames[] = {abr_bytes_of (command), abr_bytes_of (conn), abr_bytes_of (user), headers,
                                        abr_bytes_of (body)};
@@ -185,11 +186,11 @@ static inline void expect_failure (int status, int code, const char *words)
 
 #define TEST(name)                                                                                                     \
     {                                                                                                                  \
-        #name, name, fixture_up, fixture_down, NULL                                                                    \
+#name, name, fixture_up, fixture_down, NULL                                                                    \
     }
 #define TEST_UNSTARTED(name)                                                                                           \
     {                                                                                                                  \
-        #name, name, fixture_new, fixture_down, NULL                                                                   \
+#name, name, fixture_new, fixture_down, NULL                                                                   \
     }
 
 #endif

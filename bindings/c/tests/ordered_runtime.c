@@ -1,5 +1,5 @@
-/* A runtime for test_c_binding.py: does what messages and lines of standard input say, and tells on standard output, one
- * JSON object a line, what has come in.
+/* A runtime for test_c_binding.py: does what messages and lines of standard input say, and tells on standard output,
+ * one JSON object a line, what has come in.
  *
  *     ordered_runtime COMMANDS EVENTS [replay=N] [keep-abandoned] [curve=PUBLIC,SECRET] */
 #include <agentbridge.h>
@@ -43,8 +43,9 @@ static abr_run_t *begin (const char *user, const char *task)
 static void golden (const char *user)
 {
     abr_run_t *run = begin (user, "add");
-    check (abr_run_thinking (run, "n\xc3\xa4her \xc3\xbc"
-                                  "berlegen",
+    check (abr_run_thinking (run,
+                             "n\xc3\xa4her \xc3\xbc"
+                             "berlegen",
                              1),
            "thinking");
     abr_tool_t *tool = abr_tool_new (run, "calculator", ABR_FIELDS (abr_int ("a", 1), abr_nil ("b")));
@@ -132,8 +133,9 @@ static void tell_item (abr_item_t *item)
     abr_item_body (item, &size);
     printf ("{\"item\": \"%s\", \"user\": \"%s\", \"connection\": \"%s\", \"size\": %zu, \"seq\": %llu, \"code\": %d, "
             "\"subprotocol\": \"%s\", \"sub\": \"%s\", \"run_id\": \"%s\"}\n",
-            kinds[abr_item_kind (item)], abr_item_user (item), abr_item_conn (item) ? abr_conn_id (abr_item_conn (item)) : "",
-            size, (unsigned long long) abr_item_seq (item), abr_item_code (item), subprotocol ? subprotocol : "",
+            kinds[abr_item_kind (item)], abr_item_user (item),
+            abr_item_conn (item) ? abr_conn_id (abr_item_conn (item)) : "", size,
+            (unsigned long long) abr_item_seq (item), abr_item_code (item), subprotocol ? subprotocol : "",
             abr_item_claim (item, "sub") ? abr_item_claim (item, "sub") : "", run_id ? run_id : "");
 }
 
@@ -142,7 +144,8 @@ static void take (abr_item_t *item)
 {
     char order[64];
     tell_item (item);
-    if (abr_item_kind (item) == ABR_MESSAGE && sscanf (abr_item_body (item, NULL), "{\"type\": \"order\", \"order\": \"%63[^\"]", order) == 1)
+    if (abr_item_kind (item) == ABR_MESSAGE &&
+        sscanf (abr_item_body (item, NULL), "{\"type\": \"order\", \"order\": \"%63[^\"]", order) == 1)
         obey_message (item, order);
 }
 

@@ -173,11 +173,12 @@ static void test_inbox_is_bounded_in_bytes (void **state)
 static void test_strings_with_nul (void **state)
 {
     (void) state;
-    say ("CONNECT", CONN, "alice", BYTES ("\x82\xa6remote\xa3"
-                                          "a\0b\xa6"
-                                          "claims\x82\xa4role\xa6"
-                                          "admin\0\xa3sub\xa5"
-                                          "alice"),
+    say ("CONNECT", CONN, "alice",
+         BYTES ("\x82\xa6remote\xa3"
+                "a\0b\xa6"
+                "claims\x82\xa4role\xa6"
+                "admin\0\xa3sub\xa5"
+                "alice"),
          "");
     abr_item_t *item = abr_recv (fx.abr, 0);
     size_t size;
@@ -196,8 +197,9 @@ static void test_strings_with_nul (void **state)
 static void test_headers_of_other_kinds (void **state)
 {
     (void) state;
-    say ("DISCONNECT", CONN, "alice", BYTES ("\x82\xa4"
-                                             "code\xce\xff\xff\xff\xff\xa9remaining\xa1x"),
+    say ("DISCONNECT", CONN, "alice",
+         BYTES ("\x82\xa4"
+                "code\xce\xff\xff\xff\xff\xa9remaining\xa1x"),
          "");
     abr_item_t *item = abr_recv (fx.abr, 0);
     assert_int_equal (abr_item_code (item), 0);
@@ -226,12 +228,15 @@ static void test_malformed_items (void **state)
         {"ABANDONED", "", "alice", BYTES ("\x80")},
         {"ABANDONED", "", "alice", BYTES ("\x81\xa4runs\x91\x01")},
         {"ABANDONED", "", "alice", BYTES ("\x81\xa4runs\x91\xa1\0")},
-        {"REPLAY", "", "", BYTES ("\x83\xa9publisher\xa1p\xa4"
-                                  "from\x00\xa2to\x01")},
-        {"REPLAY", "", "", BYTES ("\x83\xa9publisher\xa1p\xa4"
-                                  "from\xff\xa2to\x01")},
-        {"REPLAY", "", "", BYTES ("\x82\xa4"
-                                  "from\x01\xa2to\x01")},
+        {"REPLAY", "", "",
+         BYTES ("\x83\xa9publisher\xa1p\xa4"
+                "from\x00\xa2to\x01")},
+        {"REPLAY", "", "",
+         BYTES ("\x83\xa9publisher\xa1p\xa4"
+                "from\xff\xa2to\x01")},
+        {"REPLAY", "", "",
+         BYTES ("\x82\xa4"
+                "from\x01\xa2to\x01")},
     };
     (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++) {

@@ -4,10 +4,22 @@
 static void test_malformed (void **state)
 {
     static const struct abr_bytes cases[] = {
-        BYTES (""),         BYTES ("\xc1"),         BYTES ("\x81"),         BYTES ("\x81\xa1t"),
-        BYTES ("\xa2x"),    BYTES ("\x80\x80"),     BYTES ("\xcb\x01"),     BYTES ("\xdd\xff\xff\xff\xff"),
-        BYTES ("\xd4\x01"), BYTES ("\xc6\xff\xff\xff\xff"), BYTES ("\xdf\xff\xff\xff\xff\xa1x"), BYTES ("\xdb\0\0\0\x02x"),
-        BYTES ("\xdf\x80\0\0\0\xc0\xc0"), BYTES ("\xc9\0\0\0\x02\x01x"), BYTES ("\xd9"), BYTES ("\xc7\x00"),
+        BYTES (""),
+        BYTES ("\xc1"),
+        BYTES ("\x81"),
+        BYTES ("\x81\xa1t"),
+        BYTES ("\xa2x"),
+        BYTES ("\x80\x80"),
+        BYTES ("\xcb\x01"),
+        BYTES ("\xdd\xff\xff\xff\xff"),
+        BYTES ("\xd4\x01"),
+        BYTES ("\xc6\xff\xff\xff\xff"),
+        BYTES ("\xdf\xff\xff\xff\xff\xa1x"),
+        BYTES ("\xdb\0\0\0\x02x"),
+        BYTES ("\xdf\x80\0\0\0\xc0\xc0"),
+        BYTES ("\xc9\0\0\0\x02\x01x"),
+        BYTES ("\xd9"),
+        BYTES ("\xc7\x00"),
     };
     (void) state;
     for (size_t i = 0; i < COUNT_OF (cases); i++)
@@ -109,8 +121,9 @@ static void test_text (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_malformed), cmocka_unit_test (test_every_cut_is_found), cmocka_unit_test (test_depth),
-        cmocka_unit_test (test_numbers),   cmocka_unit_test (test_get),                cmocka_unit_test (test_text),
+        cmocka_unit_test (test_malformed), cmocka_unit_test (test_every_cut_is_found),
+        cmocka_unit_test (test_depth),     cmocka_unit_test (test_numbers),
+        cmocka_unit_test (test_get),       cmocka_unit_test (test_text),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Every allocation of the library fails once: the call says ENOMEM or is done, nothing leaks or is half sent, and the next
- * call works. */
+/* Every allocation of the library fails once: the call says ENOMEM or is done, nothing leaks or is half sent, and the
+ * next call works. */
 #include "fixture.h"
 
 #include <stdlib.h>

@@ -147,8 +147,9 @@ static void test_hello_and_pong_tell_the_number (void **state)
 {
     (void) state;
     emit (1, 3);
-    say ("HELLO", "", "", BYTES ("\x82\xa8protocol\x02\xa6"
-                                 "bridge\xa1x"),
+    say ("HELLO", "", "",
+         BYTES ("\x82\xa8protocol\x02\xa6"
+                "bridge\xa1x"),
          "");
     say ("PING", "", "", BYTES ("\x81\xa1t\x81\xa1x\x90"), ""); /* whatever t is */
     abr_serve (fx.abr);

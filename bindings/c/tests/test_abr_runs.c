@@ -69,7 +69,8 @@ static void test_course (void **state)
     assert_int_equal (abr_run_emit (run, "my_event", NULL), 0);
     expect_usual (expect_event ("my_event"), run, 6);
 
-    assert_int_equal (abr_run_complete (run, "3", ABR_FIELDS (abr_map ("usage", ABR_FIELDS (abr_int ("tokens", 9))))), 0);
+    assert_int_equal (abr_run_complete (run, "3", ABR_FIELDS (abr_map ("usage", ABR_FIELDS (abr_int ("tokens", 9))))),
+                      0);
     expect_usual (event = expect_event ("agent_completed"), run, 7);
     expect_str (event, "status", "completed");
     expect_str (event, "final_response", "3");
@@ -87,7 +88,8 @@ static void test_tool (void **state)
 {
     (void) state;
     abr_run_t *run = begun ("alice");
-    abr_tool_t *tool = abr_tool_new (run, "sum", ABR_FIELDS (abr_array ("of", ABR_FIELDS (abr_int (NULL, 1), abr_nil (NULL)))));
+    abr_tool_t *tool =
+        abr_tool_new (run, "sum", ABR_FIELDS (abr_array ("of", ABR_FIELDS (abr_int (NULL, 1), abr_nil (NULL)))));
     char id[ABR_ID_SIZE];
     struct abr_bytes event = expect_event ("tool_executing");
     snprintf (id, sizeof id, "%s", abr_tool_id (tool));
@@ -312,19 +314,23 @@ static void test_order_of_calls (void **state)
 
 static void test_fields_refused (void **state)
 {
-    static const char *const names[] = {"type", "user_id", "event_id", "timestamp", "run_id", "thread_id",
-                                        "agent_name", "_offset", "_", "", "a\xff"};
+    static const char *const names[] = {"type",       "user_id", "event_id", "timestamp", "run_id", "thread_id",
+                                        "agent_name", "_offset", "_",        "",          "a\xff"};
     (void) state;
     abr_run_t *run = begun ("alice");
     for (size_t i = 0; i < COUNT_OF (names); i++)
         expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_int (names[i], 1))), EINVAL, "field");
-    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_int ("a", 1), abr_nil ("b"), abr_str ("a", "")))  , EINVAL,
+    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_int ("a", 1), abr_nil ("b"), abr_str ("a", ""))), EINVAL,
                     "\"a\" is there twice");
-    expect_failure (abr_run_complete (run, "x", ABR_FIELDS (abr_str ("status", "x"))), EINVAL, "\"status\" is set by this call");
-    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_packed ("p", "\x92\x01", 2))), EINVAL, "\"p\" is not exactly one");
-    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_packed ("p", "\x01\x01", 2))), EINVAL, "\"p\" is not exactly one");
+    expect_failure (abr_run_complete (run, "x", ABR_FIELDS (abr_str ("status", "x"))), EINVAL,
+                    "\"status\" is set by this call");
+    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_packed ("p", "\x92\x01", 2))), EINVAL,
+                    "\"p\" is not exactly one");
+    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_packed ("p", "\x01\x01", 2))), EINVAL,
+                    "\"p\" is not exactly one");
     expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_bin ("p", NULL, 1))), EINVAL, "no bytes");
-    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_map ("m", ABR_FIELDS (abr_int (NULL, 1))))), EINVAL, "no name");
+    expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_map ("m", ABR_FIELDS (abr_int (NULL, 1))))), EINVAL,
+                    "no name");
     expect_failure (abr_run_emit (run, "x", ABR_FIELDS (abr_int ("connection_id", 1))), EINVAL, "connection_id");
     expect_failure (abr_run_emit (run, "agent_completed", NULL), EINVAL, "function of its own");
     expect_failure (abr_run_emit (run, "", NULL), EINVAL, "type");

@@ -1,4 +1,5 @@
-/* The wire vectors (proto/vectors): commands and events are made byte for byte, commands are read, and what is none is dropped. */
+/* The wire vectors (proto/vectors): commands and events are made byte for byte, commands are read, and what is none is
+ * dropped. */
 #include "vectors.h"
 
 static void name_abr (const char *publisher, uint64_t seq)
@@ -47,9 +48,12 @@ static void test_events (void **state)
 
 static abr_conn_t *conn_of (const json_t *vector)
 {
-    const struct abr_bytes frames[ABR_COMMAND_FRAMES] = {BYTES ("pod-7"), BYTES (""),
+    const struct abr_bytes frames[ABR_COMMAND_FRAMES] = {BYTES ("pod-7"),
+                                                         BYTES (""),
                                                          abr_bytes_of (text_of (vector, "connection")),
-                                                         abr_bytes_of (text_of (vector, "user")), BYTES (""), BYTES ("")};
+                                                         abr_bytes_of (text_of (vector, "user")),
+                                                         BYTES (""),
+                                                         BYTES ("")};
     abr_item_t *item = abr_item_new (ABR_MESSAGE, frames);
     abr_conn_t *conn = abr_conn_dup (abr_item_conn (item));
     abr_item_destroy (&item);
@@ -126,8 +130,8 @@ static void make_send (const json_t *vector, const abr_conn_t *conn, struct abr_
         expect_frames (frames, 5);
         return;
     }
-    assert_int_equal (abr_send (fx.abr, conn, text_of (body, "type"), ABR_FIELDS (abr_str ("text", text_of (body, "text")))),
-                      0);
+    assert_int_equal (
+        abr_send (fx.abr, conn, text_of (body, "type"), ABR_FIELDS (abr_str ("text", text_of (body, "text")))), 0);
     expect_command ("SEND");
     expect_frames (frames, 4); /* the event has more fields than the vector's */
     expect_str (frame (4), "type", text_of (body, "type"));
@@ -146,7 +150,8 @@ static void make_close (const json_t *headers, const abr_conn_t *conn, struct ab
 
 static void make_kick (const json_t *vector, struct abr_bytes frames[8])
 {
-    assert_int_equal (abr_kick (fx.abr, text_of (vector, "user"), text_of (json_object_get (vector, "headers"), "reason")), 0);
+    assert_int_equal (
+        abr_kick (fx.abr, text_of (vector, "user"), text_of (json_object_get (vector, "headers"), "reason")), 0);
     expect_command ("KICK");
     expect_frames (frames, 5);
 }
@@ -197,7 +202,8 @@ static void test_commands_to_bridge (void **state)
     vectors_free ();
 }
 
-/* --- commands to the runtime --------------------------------------------------------------------------------------- */
+/* --- commands to the runtime ---------------------------------------------------------------------------------------
+ */
 
 static void expect_header (abr_item_t *item, const json_t *headers, const char *name)
 {
@@ -334,7 +340,7 @@ static void test_refused (void **state)
 
 int main (void)
 {
-    const struct CMUnitTest tests[] = {TEST (test_events), TEST (test_commands_to_bridge), TEST (test_commands_to_runtime),
-                                       TEST (test_refused)};
+    const struct CMUnitTest tests[] = {TEST (test_events), TEST (test_commands_to_bridge),
+                                       TEST (test_commands_to_runtime), TEST (test_refused)};
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

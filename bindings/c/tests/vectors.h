@@ -87,7 +87,8 @@ static inline abr_field_t special (const char *name, const char *tag, const json
     if (strcmp (tag, "$str") == 0)
         return abr_strn (name, bytes.p, bytes.n);
     if (strcmp (tag, "$float") == 0)
-        return abr_float (name, strcmp (json_string_value (value), "NaN") ? strtod (json_string_value (value), NULL) : (double) NAN);
+        return abr_float (name, strcmp (json_string_value (value), "NaN") ? strtod (json_string_value (value), NULL)
+                                                                          : (double) NAN);
     if (strcmp (tag, "$int") == 0)
         return integer (name, json_string_value (value));
     return packed (name, value);
