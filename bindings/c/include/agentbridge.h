@@ -8,7 +8,8 @@
  * may have an abr_t of its own, with endpoints of its own (the bridge takes lists). The library starts no thread.
  *
  * Keeping the link alive. HELLO, PING and REPLAY are answered inside abr_recv(), abr_serve() and every call that emits.
- * A bridge asks every few seconds: an agent that computes for longer without emitting calls abr_serve() now and then.
+ * An agent that computes for a second or longer without emitting calls abr_serve() now and then: a bridge that has
+ * missed events waits for the answer no longer than its replay-timeout-ms before it gives them up.
  *
  * Errors. Functions that can fail return 0 or a pointer, and -1 or NULL when they fail; errno says what kind (the
  * values stand at each function), abr_error() says in words what to do. A failed call has sent nothing and changed
@@ -66,9 +67,9 @@ ABR_EXPORT int abr_set_events (abr_t *self, const char *endpoints);
 /* How many events, and bytes of them, are held for bridges that missed some; the oldest go first (ABR_REPLAY_EVICTED
  * counts). Default 10,000 and 64 MiB. 0 events: none are held. */
 ABR_EXPORT int abr_set_replay (abr_t *self, size_t events, size_t bytes);
-/* How many items, and bytes of them, may wait for abr_recv(). When it is full the library reads no more, so that the
- * bridge notices and tells its clients RUNTIME_UNAVAILABLE; nothing is dropped, but PING is not answered either.
- * Default 1,000 and 16 MiB. */
+/* How many items, and bytes of them, may wait for abr_recv(). When it is full the library reads no more: the bridge
+ * keeps what follows, up to its runtime-queue-messages, and tells clients RUNTIME_UNAVAILABLE beyond that. Nothing is
+ * dropped, but PING and REPLAY are not answered either. Default 1,000 and 16 MiB. */
 ABR_EXPORT int abr_set_inbox (abr_t *self, size_t items, size_t bytes);
 /* Messages that a socket keeps for one bridge that does not read, at least 1. Default: events 10,000, beyond which PUB
  * drops and the bridge asks again; commands 20,000, beyond which calls fail with EAGAIN. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define MAX_RUNS 1000 /* in ABANDONED; a bridge follows 256 of a user */
+
 enum command {
 #define COMMAND(name, to_runtime, to_bridge) COMMAND_##name,
 #include "commands.h"
@@ -77,6 +79,8 @@ static const char *check_runs (const struct incoming *in)
     size_t pos = 0;
     if (!runs.p || !abr_mp_read (runs, &pos, &token) || token.kind != ABR_MP_ARRAY)
         return "runs is not a list";
+    if (token.v.count > MAX_RUNS)
+        return "runs is longer than any bridge makes it";
     for (uint64_t left = token.v.count; left; left--)
         if (!abr_mp_read (runs, &pos, &token) || token.kind != ABR_MP_STR ||
             (token.v.bytes.n && memchr (token.v.bytes.p, 0, token.v.bytes.n)))

@@ -183,10 +183,19 @@ static bool inbox_has_room (const abr_t *self)
     return self->inbox_n < self->options.inbox_items && self->inbox_bytes < self->options.inbox_bytes;
 }
 
+/* PUB does its housekeeping (who has subscribed, who is gone) only when it is called. */
+static void look_after_pub (abr_t *self)
+{
+    int events = 0;
+    size_t size = sizeof events;
+    zmq_getsockopt (self->pub, ZMQ_EVENTS, &events, &size);
+}
+
 void abr_serve_some (abr_t *self, unsigned most)
 {
     zmq_msg_t frames[MAX_FRAMES];
     size_t n;
+    look_after_pub (self);
     while (most-- && inbox_has_room (self) && (n = read_message (self, frames))) {
         abr_command_take (self, frames, n);
         while (n)

@@ -120,6 +120,20 @@ static void test_fd (void **state)
     assert_false (fd_is_readable ());
 }
 
+static void test_zpoller (void **state)
+{
+    int fd = abr_fd (fx.abr);
+    zpoller_t *poller = zpoller_new (&fd, NULL);
+    (void) state;
+    say_message ("alice", "1");
+    assert_ptr_equal (zpoller_wait (poller, 2000), &fd);
+    expect_message ("1");
+    assert_null (abr_recv (fx.abr, 0));
+    assert_null (zpoller_wait (poller, 0));
+    assert_true (zpoller_expired (poller));
+    zpoller_destroy (&poller);
+}
+
 static void test_signal (void **state)
 {
     (void) state;
@@ -245,6 +259,17 @@ static void test_malformed_items (void **state)
         assert_int_equal (abr_counter (fx.abr, ABR_COMMANDS_MALFORMED), i + 1);
     }
     expect_silence (fx.dealer);
+}
+
+static void test_too_many_runs (void **state)
+{
+    char headers[9 + 1001];
+    (void) state;
+    memcpy (headers, "\x81\xa4runs\xdc\x03\xe9", 9);
+    memset (headers + 9, 0xa0, 1001);
+    say ("ABANDONED", "", "alice", (struct abr_bytes){headers, sizeof headers}, "");
+    assert_null (abr_recv (fx.abr, 0));
+    assert_non_null (strstr (fx.log, "longer than any bridge makes it"));
 }
 
 static void test_frames_beyond_six (void **state)
@@ -386,12 +411,14 @@ int main (void)
         TEST_UNSTARTED (test_publishers_differ),
         TEST (test_order_and_timeout),
         TEST (test_fd),
+        TEST (test_zpoller),
         TEST (test_signal),
         TEST_UNSTARTED (test_inbox_is_bounded),
         TEST_UNSTARTED (test_inbox_is_bounded_in_bytes),
         TEST (test_strings_with_nul),
         TEST (test_headers_of_other_kinds),
         TEST (test_malformed_items),
+        TEST (test_too_many_runs),
         TEST (test_frames_beyond_six),
         TEST (test_what_a_connection_refuses),
         TEST (test_the_bridge_of_a_connection_is_gone),
