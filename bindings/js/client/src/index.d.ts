@@ -144,8 +144,8 @@ export type State = "connecting" | "online" | "reconnecting" | "offline" | "clos
 /** For a badge. */
 export interface Status {
   /**
-   * connecting: for the first time. reconnecting: waiting for `nextAttemptAt`, or trying when that is null. offline: the browser has
-   * no network; tried again as soon as it has. closed: by close() or the runtime. failed: for good, `reason` says why.
+   * connecting: not online yet since connect(). reconnecting: was online. Both wait for `nextAttemptAt`, or try when that is null. offline: the browser
+   * has no network; tried again as soon as it has. closed: by close() or the runtime. failed: for good, `reason` says why.
    */
   readonly state: State;
   /** Since when it is in this state; milliseconds, as Date.now(). */

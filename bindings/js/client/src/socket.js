@@ -194,14 +194,18 @@ export class AgentSocket {
   }
 
   #away() {
-    return hasNetwork(this.#options.page) ? "reconnecting" : "offline";
+    return hasNetwork(this.#options.page) ? this.#coming() : "offline";
+  }
+
+  #coming() {
+    return this.#fresh ? "connecting" : "reconnecting";
   }
 
   async #attempt() {
     const turn = ++this.#turn;
     this.#clock.clearTimeout(this.#timer);
     this.#asking = true;
-    this.#show(this.#fresh ? "connecting" : "reconnecting", { attempt: this.#status.attempt + 1, nextAttemptAt: null });
+    this.#show(this.#coming(), { attempt: this.#status.attempt + 1, nextAttemptAt: null });
     let protocols, fault;
     try {
       protocols = wire.offered(await this.#token.forConnection(this.#said.newToken), this.#options.subprotocol);

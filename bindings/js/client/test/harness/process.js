@@ -11,7 +11,7 @@ export class Process {
   #waiting = new Set();
 
   constructor(command, args, env = cleanEnv()) {
-    this.command = command;
+    this.name = command;
     this.child = spawn(command, args, { cwd: ROOT, env, stdio: ["pipe", "pipe", "pipe"] });
     this.exited = new Promise((resolve) => this.child.on("close", (code, signal) => resolve({ code, signal })));
     this.child.on("error", (fault) => this.lines.push(String(fault)));
@@ -32,9 +32,9 @@ export class Process {
   async line(pattern) {
     const find = () => this.lines.map((line) => pattern.exec(line)).find(Boolean);
     return until(() => {
-      if (!find() && !this.running) throw new Error(`${this.command} ended:\n${this.lines.slice(-20).join("\n")}`);
+      if (!find() && !this.running) throw new Error(`${this.name} ended:\n${this.lines.slice(-20).join("\n")}`);
       return find();
-    }, `${pattern} in the lines of ${this.command}`);
+    }, `${pattern} in the lines of ${this.name}`);
   }
 
   async kill(signal = "SIGKILL") {
