@@ -10,7 +10,7 @@ import { Proxy } from "./proxy.js";
 import { DemoAgent, Runtime } from "./runtime.js";
 import { until } from "./wait.js";
 
-const SECRET = "client-test-secret-0123456789abcdef0123456789abcdef";
+export const SECRET = "client-test-secret-0123456789abcdef0123456789abcdef";
 const BINARY = path.resolve(ROOT, process.env.AGENTBRIDGE_BIN ?? "build/release/bridge/agentbridge");
 
 /** A compact JWT, signed for the bridges of these tests. */
@@ -41,7 +41,7 @@ export class Stack {
 
   async #endpoints() {
     if (this.endpoints) return this.endpoints;
-    const folder = await mkdtemp(path.join(tmpdir(), "agentbridge-js-"));
+    const folder = (this.folder = await mkdtemp(path.join(tmpdir(), "agentbridge-js-")));
     this.onEnd(() => rm(folder, { recursive: true, force: true }));
     return (this.endpoints = { commands: `ipc://${folder}/c`, events: `ipc://${folder}/e` });
   }
