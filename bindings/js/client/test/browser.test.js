@@ -32,7 +32,7 @@ async function openPage(t, stack, options = {}) {
   const [, url] = await server.line(/^chat: (\S+)/);
   const page = await browser.newPage(options);
   t.after(() => page.close());
-  page.setDefaultTimeout(10_000 * SCALE);
+  page.setDefaultTimeout(30_000 * SCALE);
   const faults = [];
   page.on("pageerror", (fault) => faults.push(String(fault)));
   await page.goto(url);
@@ -43,8 +43,8 @@ async function openPage(t, stack, options = {}) {
 /** What a run shows. */
 const shown = (page, run) => page.locator(`[data-run="${run}"]`).evaluate((item) => ({
   task: item.querySelector(".task").textContent,
-  thinking: [...item.querySelectorAll(".thinking p")].map((line) => line.textContent),
-  tools: [...item.querySelectorAll(".tools li")].map((line) => line.textContent),
+  thinking: [...item.querySelectorAll(".thought")].map((line) => line.textContent),
+  tools: [...item.querySelectorAll(".tool")].map((line) => line.textContent),
   answer: item.querySelector(".answer").textContent,
 }));
 
@@ -89,7 +89,7 @@ test("a run goes on over a cut connection and a killed bridge: nothing twice, no
   });
   const emit = (type, fields) => runtime.emit("alice", { type, run_id: "r", ...fields });
   const think = (n) => emit("agent_thinking", { delta: ` ${n}`, step_number: 1 });
-  const thought = (n) => page.locator(".thinking p", { hasText: new RegExp(` ${n}$`) }).waitFor();
+  const thought = (n) => page.locator(".thought", { hasText: new RegExp(` ${n}$`) }).waitFor();
   emit("agent_started", { task_description: "count" });
   think(1);
   await thought(1);

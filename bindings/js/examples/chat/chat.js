@@ -12,23 +12,15 @@ const WORDS = { connecting: "Connecting", online: "Online", reconnecting: "Recon
 /** How an event changes what its run shows. */
 const DRAW = {
   agent_started: ({ task }, event) => (task.textContent = event.task_description),
-  agent_thinking: ({ thinking }, event) => {
-    const step = String(event.step_number ?? 0);
-    const known = [...thinking.children].find((line) => line.dataset.step === step);
-    const line = known ?? thinking.appendChild(element("p", ""));
-    line.dataset.step = step;
+  agent_thinking: ({ steps }, event) => {
+    const line = step(steps, "thought", event.step_number ?? 0);
     if (event.delta === undefined) line.textContent = event.reasoning ?? "";
     else line.append(event.delta);
   },
-  tool_executing: ({ tools }, event) => {
-    const line = tools.appendChild(element("li", "", `${event.tool_name} ${JSON.stringify(event.tool_args)}`));
-    line.dataset.execution = event.execution_id;
-  },
-  tool_completed: ({ tools }, event) => {
-    const known = [...tools.children].find((line) => line.dataset.execution === event.execution_id);
-    const line = known ?? tools.appendChild(element("li", "", event.tool_name));
-    line.append(event.success ? ` → ${JSON.stringify(event.results)}` : " failed");
-  },
+  tool_executing: ({ steps }, event) =>
+    step(steps, "tool", event.execution_id).append(`${event.tool_name} ${JSON.stringify(event.tool_args)}`),
+  tool_completed: ({ steps }, event) =>
+    step(steps, "tool", event.execution_id).append(event.success ? ` → ${JSON.stringify(event.results)}` : " failed"),
   agent_completed: ({ answer }, event) => {
     answer.textContent = String(event.final_response);
     answer.dataset.status = event.status;
@@ -48,7 +40,7 @@ const socket = new AgentSocket(query.get("url") ?? "/ws", {
 });
 socket.on("run", show);
 socket.on("state", badge);
-socket.on("resync", () => notice("Some of the conversation may be missing: the connection to the agent was lost for too long."));
+socket.on("resync", () => notice("Some of the conversation may be missing: the connection broke, and not everything could be had again."));
 socket.on("error", (fault) => console.warn(fault));
 badge(socket.status);
 
@@ -98,15 +90,23 @@ function notice(text) {
   at("log").append(line);
 }
 
+/** The line of a thought or a tool, known by its number or id. */
+function step(steps, kind, id) {
+  const known = [...steps.children].find((line) => line.className === kind && line.dataset.id === String(id));
+  const line = known ?? steps.appendChild(element("li", kind));
+  line.dataset.id = id;
+  return line;
+}
+
 /** A run: the question, what the agent thinks, its tools, the answer. */
 function show(run) {
   const item = element("li", "run");
   const parts = { item, task: element("p", "task", run.joined ? "A run in progress" : ""), work: element("div", "work"),
-    thinking: element("div", "thinking"), tools: element("ul", "tools"), answer: element("p", "answer") };
+    steps: element("ul", "steps"), answer: element("p", "answer") };
   item.dataset.run = run.id;
-  parts.thinking.setAttribute("aria-live", "off"); // word by word it would drown everything
-  parts.tools.setAttribute("aria-label", "Tools");
-  parts.work.append(parts.thinking, parts.tools, parts.answer);
+  parts.steps.setAttribute("aria-label", "Thoughts and tools");
+  parts.steps.setAttribute("aria-live", "off"); // word by word it would drown everything
+  parts.work.append(parts.steps, parts.answer);
   item.append(parts.task, parts.work);
   at("log").append(item);
   run.on("event", (event) => {
