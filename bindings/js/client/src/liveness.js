@@ -25,7 +25,10 @@ export class Liveness {
   /** Anything has come. */
   heard() {
     this.#heard = this.clock.now();
+    if (this.#asked === null) return; // the timer finds out by itself
     this.#asked = null;
+    this.clock.clearTimeout(this.#timer);
+    this.#arm(this.intervalMs);
   }
 
   /** Ask now: the page woke up, or the network changed. */

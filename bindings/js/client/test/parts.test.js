@@ -90,9 +90,13 @@ test("liveness: a ping after silence, the end when nothing comes back; not while
   await clock.advance(10);
   assert.deepEqual(said, ["ping", "ping", "dead"]);
   assert.equal(clock.timers.size, 0);
+  liveness.timeoutMs = 500; // longer than the interval
   liveness.start(100);
   liveness.probe();
   liveness.probe();
+  assert.deepEqual(said.splice(3), ["ping"]);
+  liveness.heard();
+  await clock.advance(100);
   assert.deepEqual(said.splice(3), ["ping"]);
   liveness.start(0);
   await clock.advance(1e6);
