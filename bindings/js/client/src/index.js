@@ -1,0 +1,3 @@
+export { AgentSocketError } from "./errors.js";
+export { endsRun } from "./runs.js";
+export { AgentSocket } from "./socket.js";

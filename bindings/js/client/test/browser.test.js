@@ -1,0 +1,118 @@
+/* The chat page in a real Chromium. Pictures of it go to build/. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+import { Process, ROOT } from "./harness/process.js";
+import { SECRET, Stack } from "./harness/stack.js";
+import { SCALE, until } from "./harness/wait.js";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const skip = existsSync(CHROMIUM) ? false : `${CHROMIUM} is not there (CHROMIUM names another)`;
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+const PICTURES = path.join(ROOT, "build", "js");
+
+let browser;
+before(async () => {
+  if (!skip) browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  await mkdir(PICTURES, { recursive: true });
+});
+after(() => browser?.close());
+
+/** The page behind the example's own server. */
+async function openPage(t, stack, options = {}) {
+  const secret = path.join(stack.folder, "secret");
+  await writeFile(secret, `${SECRET}\n`);
+  const server = new Process(process.execPath, ["bindings/js/examples/chat/serve.js", "--port", "0", "--secret-file", secret,
+    "--bridge", `127.0.0.1:${stack.proxy.port}`]);
+  t.after(() => server.kill());
+  const [, url] = await server.line(/^chat: (\S+)/);
+  const page = await browser.newPage(options);
+  t.after(() => page.close());
+  page.setDefaultTimeout(30_000 * SCALE);
+  const faults = [];
+  page.on("pageerror", (fault) => faults.push(String(fault)));
+  await page.goto(url);
+  await page.getByRole("status").filter({ hasText: /^Online$/ }).waitFor();
+  return { page, faults };
+}
+
+/** What a run shows. */
+const shown = (page, run) => page.locator(`[data-run="${run}"]`).evaluate((item) => ({
+  task: item.querySelector(".task").textContent,
+  thinking: [...item.querySelectorAll(".thought")].map((line) => line.textContent),
+  tools: [...item.querySelectorAll(".tool")].map((line) => line.textContent),
+  answer: item.querySelector(".answer").textContent,
+}));
+
+test("a conversation with the demo agent, light and dark; another one is stopped", { skip }, async (t) => {
+  const stack = new Stack(t);
+  await stack.startDemoAgent(10);
+  await stack.startBridge();
+  const { page, faults } = await openPage(t, stack, { colorScheme: "light" });
+  await page.getByLabel("Ask the agent").fill("What is (17 + 4) * 2?");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByText("(17 + 4) * 2 = 42", { exact: true }).waitFor();
+  assert.deepEqual(await shown(page, await page.locator("[data-run]").getAttribute("data-run")), {
+    task: "What is (17 + 4) * 2?",
+    thinking: ["The question holds the expression (17 + 4) * 2. The calculator will tell.", "That is enough to answer."],
+    tools: ['calculator {"expression":"(17 + 4) * 2"} → {"expression":"(17 + 4) * 2","value":42}'],
+    answer: "(17 + 4) * 2 = 42",
+  });
+  await page.screenshot({ path: path.join(PICTURES, "chat-light.png") });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.screenshot({ path: path.join(PICTURES, "chat-dark.png") });
+  assert.equal(await page.getByRole("button", { name: "Stop" }).isDisabled(), true);
+  await stack.agent.kill();
+  await stack.startDemoAgent(60_000);
+  await stack.agent.line(/CONNECT/);
+  await page.getByLabel("Ask the agent").fill("1 + 1");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByText("Stopped on request.").waitFor();
+  assert.deepEqual(faults, []);
+});
+
+test("a run goes on over a cut connection and a killed bridge: nothing twice, nothing missing, the badge tells", { skip }, async (t) => {
+  const stack = new Stack(t);
+  const runtime = await stack.startRuntime();
+  await stack.startBridge();
+  const { page, faults } = await openPage(t, stack);
+  const badges = await page.evaluateHandle(() => {
+    const seen = [];
+    const badge = document.getElementById("badge");
+    new MutationObserver(() => seen.push(badge.dataset.state)).observe(badge, { attributes: true });
+    return seen;
+  });
+  const emit = (type, fields) => runtime.emit("alice", { type, run_id: "r", ...fields });
+  const think = (n) => emit("agent_thinking", { delta: ` ${n}`, step_number: 1 });
+  const thought = (n) => page.locator(".thought", { hasText: new RegExp(` ${n}$`) }).waitFor();
+  emit("agent_started", { task_description: "count" });
+  think(1);
+  await thought(1);
+  stack.proxy.cut();
+  think(2);
+  await thought(2);
+  await stack.bridge.kill();
+  await page.locator("#badge[data-state=reconnecting]").waitFor();
+  await page.screenshot({ path: path.join(PICTURES, "chat-reconnecting.png") });
+  runtime.subscribers = 0;
+  await stack.startBridge();
+  await page.locator("#badge[data-state=online]").waitFor({ timeout: 40_000 * SCALE });
+  emit("tool_executing", { tool_name: "calc", tool_args: {}, execution_id: "e" });
+  emit("tool_completed", { tool_name: "calc", results: 3, success: true, execution_id: "e" });
+  think(3);
+  emit("agent_completed", { status: "completed", final_response: "done" });
+  await page.getByText("done", { exact: true }).waitFor();
+  assert.deepEqual(await shown(page, "r"), { task: "count", thinking: [" 1 2 3"], tools: ["calc {} → 3"], answer: "done" });
+  assert.equal(await page.getByRole("alert").count(), 1); // the killed bridge; the cut connection lost nothing
+  const states = await badges.jsonValue();
+  assert.equal(states.at(-1), "online");
+  assert.ok(states.includes("reconnecting"));
+  assert.deepEqual(faults, []);
+  await page.screenshot({ path: path.join(PICTURES, "chat-resumed.png") });
+  await until(() => runtime.commands.filter(({ command }) => command === "CONNECT").length >= 3);
+});
