@@ -10,7 +10,7 @@ import { PROTOCOL, VERSION } from "./version.js";
 
 const MAX_PEERS = 256;
 const MAX_REPLAYS = 8;   // questions of one bridge that wait; it asks one at a time
-const RETRY_MS = 5;      // a bridge that does not read is tried again after this
+const RETRY_MS = 2;      // a bridge that does not read is tried again after this
 const BUSY_MS = 10_000;  // and given up after this
 const SILENT_MS = 60_000; // a bridge that has said nothing for so long (it sends PING) counts as gone
 

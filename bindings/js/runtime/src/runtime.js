@@ -17,7 +17,7 @@ import { Tasks } from "./tasks.js";
 import { asyncDispose } from "./tool.js";
 
 const HANDLERS = ["message", "connect", "disconnect", "abandoned", "bridge"];
-const ROUTER_QUEUE = 1000;   // commands in ZeroMQ for one bridge; more wait in Link, where they count
+const ROUTER_QUEUE = 100;    // commands in ZeroMQ for one bridge; more wait in Link, where their bytes count
 const SETTLE_MS = 1000;      // how long stop() waits for handlers whose runs it has cancelled
 
 function noStats() {
