@@ -6,6 +6,7 @@ import { fault } from "./errors.js";
 
 export const MAX_DEPTH = 64; // maps and arrays within each other, the outermost counts as 1
 
+const MAX_SPARE = 65_536;
 const TIMESTAMP = -1;
 const UINT64_MAX = 2n ** 64n - 1n;
 const INT64_MIN = -(2n ** 63n);
@@ -46,8 +47,10 @@ export function encode(value, maxBytes = Infinity) {
   return writer.finish();
 }
 
+let spare = null; // the last writer's buffer
+
 class Writer {
-  #bytes = Buffer.allocUnsafeSlow(512);
+  #bytes = spare ?? Buffer.allocUnsafeSlow(4096);
   #at = 0;
   #depth = 0;
   #path = [];
@@ -55,9 +58,11 @@ class Writer {
 
   constructor(maxBytes) {
     this.#maxBytes = maxBytes;
+    spare = null; // a toJSON may encode something itself
   }
 
   finish() {
+    if (this.#bytes.length <= MAX_SPARE) spare = this.#bytes;
     return Buffer.from(this.#bytes.subarray(0, this.#at));
   }
 

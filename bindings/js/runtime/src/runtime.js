@@ -112,12 +112,9 @@ export class Runtime {
   }
 
   async #stop(graceMs) {
-    await this.#started.catch(() => {});
-    if (this.#state !== "running") {
-      this.#state = "stopped";
-      return;
-    }
-    this.#state = "stopping";
+    this.#state = this.#state === "running" ? "stopping" : "stopped";
+    await this.#started.catch(() => { this.#state = "stopped"; });
+    if (this.#state === "stopped") return;
     await this.#runsToEnd(graceMs);
     for (const run of [...this.#runs.values()]) run.cancel("The agent is shutting down.");
     await this.#handlersToEnd();

@@ -240,11 +240,11 @@ export class Stack {
     return runtime;
   }
 
-  async bridge(runtime, options = {}) {
+  async bridge(runtime, options = {}, ready = true) {
     const bridge = new Bridge({ ...runtime?.at, ...options });
     this.defer(() => bridge.end());
     await bridge.start();
-    return options["expect-unready"] ? bridge : bridge.ready();
+    return ready ? bridge.ready() : bridge;
   }
 
   async client(bridge, user, options) {
