@@ -56,7 +56,7 @@ export class Gate {
     for await (const [version, id, , , , mechanism, key] of this.#socket) {
       const good = mechanism?.toString() === "CURVE" && this.#keys.has(key?.toString("hex"));
       if (!good) this.#refused();
-      await this.#socket.send([version, id, good ? "200" : "400", good ? "OK" : "No access", "", ""]);
+      await this.#socket.send([version, id, good ? "200" : "400", good ? "OK" : "No access", "", ""]).catch(() => {}); // closed meanwhile
     }
   }
 }

@@ -10,12 +10,13 @@ const LEFT_OPEN = new AgentError("AGENT_FAILED", "The agent left without an answ
 const ONCE_ONLY = ["agent_started", "agent_completed", "agent_error"];
 
 export class Run {
-  #port; // {publish (user, event, must), pace (), closed (run), refused (run, error), log (level, text)}
+  #port; // {publish (user, event, must), pace (), closed (run), refused (run, error), failed (run, error)}
   #abort = new AbortController();
   #started = performance.now();
   #tools = new Set(); // open ones
   #step = 1;
   #outcome = null;
+  #given;             // the caller's signal
   #unlink = () => {};
 
   /** @internal */
@@ -27,7 +28,7 @@ export class Run {
     this.id = runId;
     this.threadId = threadId;
     this.agentName = agentName;
-    if (signal) this.#follow(signal);
+    this.#given = signal;
   }
 
   get signal() {
@@ -46,6 +47,7 @@ export class Run {
   begin(task, extra) {
     const own = task === undefined ? {} : { task_description: task };
     this.#publish("agent_started", { ...own, ...checkFields(extra, ["task_description"], true) });
+    if (this.#given) this.#follow(this.#given);
   }
 
   emit(type, fields) {
@@ -119,7 +121,7 @@ export class Run {
     return this.#act(() => {
       this.#mustBeOpen();
       const told = typeof error === "string" ? new AgentError(error, message) : error;
-      if (!(told instanceof AgentError)) this.#port.log("error", `run ${this.id} failed: ${error?.stack ?? error}`);
+      if (!(told instanceof AgentError)) this.#port.failed(this, error);
       this.#endBadly(told instanceof AgentError ? told : FAILED);
     });
   }

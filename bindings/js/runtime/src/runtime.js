@@ -30,11 +30,12 @@ export class Runtime {
   #options;
   #stats = noStats();
   #handlers = new Map(HANDLERS.map((name) => [name, []]));
-  #within = new AsyncLocalStorage(); // the Set of runs that the present handler has started
+  #within = new AsyncLocalStorage(); // the Set of open runs that the present handler has started
   #state = "new";                    // new, running, stopping, stopped
   #started = Promise.resolve();
   #stopped = null;
   #runs = new Map();
+  #logged = new WeakSet();           // errors whose stack is in the log
   #ending = null;                    // called when a run ends, while stop() waits
   #connections;
   #tasks;
@@ -115,6 +116,7 @@ export class Runtime {
     this.#state = this.#state === "running" ? "stopping" : "stopped";
     await this.#started.catch(() => { this.#state = "stopped"; });
     if (this.#state === "stopped") return;
+    this.#tasks.releaseAll();
     await this.#runsToEnd(graceMs);
     for (const run of [...this.#runs.values()]) run.cancel("The agent is shutting down.");
     await this.#handlersToEnd();
@@ -202,18 +204,19 @@ export class Runtime {
   }
 
   async #handle(name, handler, subject) {
-    const started = new Set();
+    if (name === "message" && this.#state !== "running") return this.#refuse(subject, "The agent is shutting down.");
+    const started = new Set(); // and not ended
     try {
       await this.#within.run(started, () => handler(subject));
     } catch (error) {
       if (!(error instanceof CancelledError)) this.#handlerFailed(name, error);
-      for (const run of started) if (!run.ended) await run.fail(error).catch(() => {});
+      for (const run of [...started]) await run.fail(error).catch(() => {});
     }
   }
 
   #handlerFailed(name, error) {
     this.#stats.handlerErrors++;
-    this.#log("error", `the handler of "${name}" failed: ${error?.stack ?? error}`);
+    this.#logOnce(error, `the handler of "${name}" failed`);
   }
 
   async #take({ command, connection: id, user, headers, body }, peer) {
@@ -252,7 +255,6 @@ export class Runtime {
   }
 
   async #message(message) {
-    if (this.#state === "stopping") return this.#refuse(message, "The agent is shutting down.");
     if (this.#handlers.get("message").length === 0) return this.#refuse(message, "The agent takes no messages.");
     await this.#tell("message", message);
   }
@@ -276,25 +278,35 @@ export class Runtime {
 
   #begin(user, task, fields, { threadId, runId, agentName = this.#options.agentName, signal, ...unknown }) {
     checkUser(user);
-    if (Object.keys(unknown).length) throw fault("BAD_ARGUMENT", `run: "${Object.keys(unknown)[0]}" is no option; there are threadId, runId, agentName, task, fields, signal`);
-    if (this.#state !== "running") throw fault("NOT_RUNNING", `the runtime is ${this.#state}: it starts no runs`);
-    if (this.#runs.has(runId)) throw fault("BAD_ARGUMENT", `run "${runId}" is open already`);
-    if (this.#runs.size >= this.#options.maxRuns) throw fault("QUEUE_FULL", `${this.#runs.size} runs are open (maxRuns)`);
+    this.#mayBegin(runId, Object.keys(unknown));
     signal?.throwIfAborted();
-    const run = new Run(this.#port(), user, { threadId, runId, agentName, signal });
+    const handlers = this.#within.getStore();
+    const run = new Run(this.#port(handlers), user, { threadId, runId, agentName, signal });
     run.begin(task, fields);
     this.#runs.set(run.id, run);
-    this.#within.getStore()?.add(run);
+    handlers?.add(run);
     return run;
   }
 
-  #port() {
+  #mayBegin(runId, unknown) {
+    if (unknown.length)
+      throw fault("BAD_ARGUMENT", `run: "${unknown[0]}" is no option; there are threadId, runId, agentName, task, fields, signal`);
+    if (this.#state !== "running") throw fault("NOT_RUNNING", `the runtime is ${this.#state}: it starts no runs`);
+    if (this.#runs.has(runId)) throw fault("BAD_ARGUMENT", `run "${runId}" is open already`);
+    if (this.#runs.size >= this.#options.maxRuns) throw fault("QUEUE_FULL", `${this.#runs.size} runs are open (maxRuns)`);
+  }
+
+  #port(handlers) {
     return {
       publish: (...event) => this.#publisher.publish(...event),
       pace: () => this.#publisher.pace(),
-      closed: (run) => { this.#runs.delete(run.id); this.#ending?.(); },
-      log: this.#log,
+      closed: (run) => {
+        this.#runs.delete(run.id);
+        handlers?.delete(run);
+        this.#ending?.();
+      },
       refused: (run, error) => this.#emitRefused(run, error),
+      failed: (run, error) => this.#logOnce(error, `run ${run.id} failed`),
     };
   }
 
@@ -302,6 +314,13 @@ export class Runtime {
     if (error instanceof CancelledError) return;
     this.#stats.emitsRefused++;
     this.#log("warn", `run ${run.id}: refused: ${error.message}`);
+  }
+
+  // An error passes through tool, run and handler; its stack is wanted once.
+  #logOnce(error, where) {
+    const known = Object(error) === error && this.#logged.has(error);
+    if (Object(error) === error) this.#logged.add(error);
+    this.#log("error", `${where}: ${known ? error : error?.stack ?? error}`);
   }
 
   async run(user, options, body) {

@@ -26,6 +26,12 @@ export class Tasks {
     return this.#room.promise;
   }
 
+  /** Those that wait start now, whatever the limit: at the end, when they have little to do. */
+  releaseAll() {
+    this.atOnce = Infinity;
+    for (const task of this.#waiting.splice(0)) this.#start(task);
+  }
+
   async #start(task) {
     this.#running++;
     await task();

@@ -186,3 +186,20 @@ test("CURVE: a runtime that connects knows the bridge by its key", async (t) => 
   await runtime.emit("alice", "hello");
   await client.type("hello");
 });
+
+test("stop: messages that wait for a handler are refused, not forgotten", async (t) => {
+  const stack = new Stack(t);
+  const began = gate();
+  const { runtime, client } = await stack.all({ runtime: { maxHandlers: 1 }, prepare: (runtime) => runtime.on("message", (message) =>
+    runtime.run(message.user, (run) => new Promise((_, reject) => {
+      began.open();
+      run.signal.addEventListener("abort", () => reject(run.signal.reason));
+    }))) });
+  for (const message_id of ["m1", "m2", "m3"]) client.say({ type: "go", message_id });
+  await within(began.promise, "the first handler");
+  await pollUntil(() => runtime.stats.handlersWaiting === 2, "the others");
+  await runtime.stop();
+  await client.type("agent_error");
+  assert.deepEqual(client.messages.filter(({ type }) => type === "error_message").map(({ details }) => details.message_id), ["m2", "m3"]);
+  assert.deepEqual([runtime.stats.messagesRefused, runtime.stats.handlersRunning, runtime.stats.handlersWaiting], [2, 0, 0]);
+});
