@@ -201,7 +201,10 @@ export interface Abandoned {
   bridge: string;
 }
 
-/** Handlers. What they return is awaited; what they throw is logged, counted, and ends the runs that they have started. */
+/**
+ * Handlers. What they return is awaited. What they throw is logged, counted, and ends the runs that they have started and left
+ * open; an AgentError that a run's client was told, and a CancelledError, are not logged.
+ */
 export interface Handlers {
   message: (message: Message) => unknown;
   connect: (connection: Connection) => unknown;
@@ -230,8 +233,8 @@ export interface Stats {
   /** Messages answered with RUNTIME_UNAVAILABLE: while stopping, or without a handler. */
   messagesRefused: number;
   handlerErrors: number;
-  /** Emits that were rejected, whether somebody awaited them or not; those into cancelled runs do not count. */
-  emitsRefused: number;
+  /** Calls that were rejected, whether somebody awaited them or not; those into cancelled runs do not count. */
+  callsRefused: number;
   /** Peers turned away for their CURVE key. */
   peersRefused: number;
   /** Held for replay now. */
@@ -309,7 +312,7 @@ export class Runtime implements AsyncDisposable {
 /**
  * One piece of an agent's work, from agent_started to its one end. Every verb sends in the order in which it is called, also
  * without await, and resolves when ZeroMQ has the event. Await it: that is what lets the bridge be answered while an agent
- * emits much. A verb that is refused and not awaited is logged and counted (`emitsRefused`), it does not end the process.
+ * emits much. A verb that is refused and not awaited is logged and counted (`callsRefused`), it does not end the process.
  */
 export class Run implements AsyncDisposable {
   private constructor();

@@ -99,11 +99,14 @@ export class Connections {
     }
   }
 
-  /** Does the user have a connection at one of these bridges? */
-  at(keys, user) {
-    for (const connection of this.#all.values())
-      if (connection.user === user && keys.has(connection.bridgeKey)) return true;
-    return false;
+  /** Keys of the bridges at which this user has connections. */
+  bridgesOf(user) {
+    return new Set([...this.#all.values()].filter((connection) => connection.user === user).map(({ bridgeKey }) => bridgeKey));
+  }
+
+  /** A bridge is gone, and its connections with it. */
+  forget(bridgeKey) {
+    for (const connection of this.#all.values()) if (connection.bridgeKey === bridgeKey) this.remove(connection);
   }
 
   #evict() {

@@ -11,7 +11,7 @@ export function newId(prefix) {
 }
 
 export function checkUser(user) {
-  const good = typeof user === "string" && user.isWellFormed?.() !== false && !/\p{Cc}/u.test(user)
+  const good = typeof user === "string" && user.isWellFormed() && !/\p{Cc}/u.test(user)
     && Buffer.byteLength(user) >= 1 && Buffer.byteLength(user) <= 128;
   if (!good) throw fault("BAD_ARGUMENT", `user: a string of 1 to 128 bytes without control characters, not ${JSON.stringify(user)}`);
 }

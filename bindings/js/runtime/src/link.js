@@ -12,7 +12,6 @@ const MAX_PEERS = 256;
 const MAX_REPLAYS = 8;   // questions of one bridge that wait; it asks one at a time
 const RETRY_MS = 2;      // a bridge that does not read is tried again after this
 const BUSY_MS = 10_000;  // and given up after this
-const SILENT_MS = 60_000; // a bridge that has said nothing for so long (it sends PING) counts as gone
 
 /** One bridge: what is to go to it, in order. */
 class Peer {
@@ -22,7 +21,6 @@ class Peer {
   #pumping = false;
   replays = 0;
   replaying = Promise.resolve();
-  lastHeard = Date.now();
 
   constructor(link, id) {
     this.#link = link;
@@ -131,17 +129,29 @@ export class Link {
     await this.#serving;
   }
 
-  /** Bridges heard of lately. */
-  peers() {
-    const since = Date.now() - SILENT_MS;
-    return [...this.#peers.values()].filter((peer) => peer.lastHeard >= since);
-  }
-
   /** To one bridge, by the key of its routing id. */
   async send(key, command, parts) {
     const peer = this.#peers.get(key);
     if (!peer) throw fault("BRIDGE_GONE", "that bridge has not been heard of by this runtime");
     await peer.send(makeCommand(command, parts));
+  }
+
+  /** To every bridge that is there. */
+  async sendAll(command, parts) {
+    if (this.#peers.size === 0) throw fault("BRIDGE_GONE", "no bridge has been heard of yet");
+    const sent = await Promise.allSettled([...this.#peers.keys()].map((key) => this.send(key, command, parts)));
+    const failed = sent.find(({ status, reason }) => status === "rejected" && reason.code !== "BRIDGE_GONE");
+    if (failed) throw failed.reason;
+  }
+
+  /** Whether that bridge is connected. */
+  async reaches(key) {
+    try {
+      await this.send(key, "PING", { headers: { t: 0 } });
+      return true;
+    } catch (error) {
+      return error.code !== "BRIDGE_GONE";
+    }
   }
 
   async #serve() {
@@ -173,7 +183,6 @@ export class Link {
   #peer(id) {
     const key = id.toString("hex");
     const peer = this.#peers.get(key) ?? new Peer(this, id);
-    peer.lastHeard = Date.now();
     this.#peers.delete(key);
     this.#peers.set(key, peer); // the one that was silent for the longest time stands first
     if (this.#peers.size > MAX_PEERS) this.#peers.delete(this.#peers.keys().next().value);

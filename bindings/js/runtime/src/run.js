@@ -121,7 +121,7 @@ export class Run {
     return this.#act(() => {
       this.#mustBeOpen();
       const told = typeof error === "string" ? new AgentError(error, message) : error;
-      if (!(told instanceof AgentError)) this.#port.failed(this, error);
+      this.#port.failed(this, told);
       this.#endBadly(told instanceof AgentError ? told : FAILED);
     });
   }

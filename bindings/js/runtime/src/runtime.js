@@ -6,7 +6,7 @@ import { closeFault } from "./commands.js";
 import { Connection, Connections, Message } from "./connection.js";
 import { checkCurve, curveOptions, Gate } from "./curve.js";
 import { attach, isLocal, parseEndpoints } from "./endpoints.js";
-import { CancelledError, fault } from "./errors.js";
+import { AgentError, CancelledError, fault } from "./errors.js";
 import { checkFields, checkText, checkUser, stamp } from "./fields.js";
 import { Link } from "./link.js";
 import { encode } from "./msgpack.js";
@@ -18,11 +18,12 @@ import { asyncDispose } from "./tool.js";
 
 const HANDLERS = ["message", "connect", "disconnect", "abandoned", "bridge"];
 const ROUTER_QUEUE = 100;    // commands in ZeroMQ for one bridge; more wait in Link, where their bytes count
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const SETTLE_MS = 1000;      // how long stop() waits for handlers whose runs it has cancelled
 
 function noStats() {
   return { eventsPublished: 0, bytesPublished: 0, eventsRefused: 0, eventsReplayed: 0, eventsLost: 0, replaysRefused: 0,
-           commandsReceived: 0, commandsMalformed: 0, commandsRefused: 0, messagesRefused: 0, handlerErrors: 0, emitsRefused: 0,
+           commandsReceived: 0, commandsMalformed: 0, commandsRefused: 0, messagesRefused: 0, handlerErrors: 0, callsRefused: 0,
            peersRefused: 0 };
 }
 
@@ -35,7 +36,8 @@ export class Runtime {
   #started = Promise.resolve();
   #stopped = null;
   #runs = new Map();
-  #logged = new WeakSet();           // errors whose stack is in the log
+  #logged = new WeakSet();           // errors that the log has
+  #told = new WeakSet();             // those that a client has been told
   #ending = null;                    // called when a run ends, while stop() waits
   #connections;
   #tasks;
@@ -130,7 +132,7 @@ export class Runtime {
 
   async #runsToEnd(ms) {
     const late = new AbortController();
-    const timer = sleep(ms, undefined, { signal: late.signal }).catch(() => {});
+    const timer = sleep(Math.min(ms, MAX_TIMER_MS), undefined, { signal: late.signal }).catch(() => {});
     const none = new Promise((resolve) => {
       this.#ending = () => this.#runs.size === 0 && resolve();
       this.#ending();
@@ -209,7 +211,7 @@ export class Runtime {
     try {
       await this.#within.run(started, () => handler(subject));
     } catch (error) {
-      if (!(error instanceof CancelledError)) this.#handlerFailed(name, error);
+      if (!(error instanceof CancelledError) && !this.#told.has(error)) this.#handlerFailed(name, error);
       for (const run of [...started]) await run.fail(error).catch(() => {});
     }
   }
@@ -222,7 +224,7 @@ export class Runtime {
   async #take({ command, connection: id, user, headers, body }, peer) {
     switch (command) {
       case "HELLO": return this.#hello(peer, headers);
-      case "ABANDONED": return this.#abandoned(peer, user, headers.runs);
+      case "ABANDONED": return void this.#abandoned(peer, user, headers.runs); // asks other bridges: reading goes on meanwhile
     }
     const connection = this.#connections.get(peer, id, user);
     switch (command) {
@@ -247,11 +249,19 @@ export class Runtime {
 
   // A user who has left one bridge may be at another and read the same run there.
   async #abandoned(peer, user, runIds) {
-    const others = new Set(this.#link.peers().filter(({ key }) => key !== peer.key).map(({ key }) => key));
-    const elsewhere = this.#connections.at(others, user);
-    const cancelled = this.#options.cancelAbandoned && !elsewhere
+    const cancels = this.#options.cancelAbandoned && !(await this.#isElsewhere(user, peer));
+    const cancelled = cancels
       ? runIds.filter((id) => this.#runs.get(id)?.user === user && this.#runs.get(id).cancel("Nobody was there to read it.")) : [];
     await this.#tell("abandoned", { user, runs: runIds, cancelled, bridge: peer.name });
+  }
+
+  async #isElsewhere(user, peer) {
+    for (const key of this.#connections.bridgesOf(user)) {
+      if (key === peer.key) continue;
+      if (await this.#link.reaches(key)) return true;
+      this.#connections.forget(key);
+    }
+    return false;
   }
 
   async #message(message) {
@@ -266,17 +276,21 @@ export class Runtime {
     if (message.connection.subprotocol === "raw") return;
     const given = messageId(message);
     this.send(message, { type: "error_message", error_code: "RUNTIME_UNAVAILABLE", error_message: why,
-                         details: given === undefined ? {} : { message_id: given } })
-      .catch((error) => this.#log("warn", `refusing a message: ${error.message}`));
+                         details: given === undefined ? {} : { message_id: given } });
   }
 
   // --- runs
 
-  async startRun(user, { task, fields, ...options } = {}) {
-    return this.#begin(user, task, fields, options);
+  startRun(user, { task, fields, ...options } = {}) {
+    return this.#guard("startRun", async () => {
+      const run = this.#begin(user, task, fields, options);
+      await this.#publisher.pace();
+      return run;
+    });
   }
 
-  #begin(user, task, fields, { threadId, runId, agentName = this.#options.agentName, signal, ...unknown }) {
+  #begin(user, task, fields, { agentName = this.#options.agentName, signal, ...given }) {
+    const { threadId, runId, ...unknown } = asOnTheWire(given);
     checkUser(user);
     this.#mayBegin(runId, Object.keys(unknown));
     signal?.throwIfAborted();
@@ -305,26 +319,38 @@ export class Runtime {
         handlers?.delete(run);
         this.#ending?.();
       },
-      refused: (run, error) => this.#emitRefused(run, error),
-      failed: (run, error) => this.#logOnce(error, `run ${run.id} failed`),
+      refused: (run, error) => this.#refused(`run ${run.id}`, error),
+      failed: (run, error) => (error instanceof AgentError ? this.#told.add(error) : this.#logOnce(error, `run ${run.id} failed`)),
     };
   }
 
-  #emitRefused(run, error) {
-    if (error instanceof CancelledError) return;
-    this.#stats.emitsRefused++;
-    this.#log("warn", `run ${run.id}: refused: ${error.message}`);
+  // What is refused and not awaited must not end the process (unhandledRejection): it is counted and logged.
+  #guard(where, work) {
+    const done = work();
+    done.catch((error) => this.#refused(where, error));
+    return done;
+  }
+
+  #refused(where, error) {
+    if (error instanceof CancelledError || this.#told.has(error) || this.#logged.has(error)) return;
+    this.#stats.callsRefused++;
+    if (Object(error) === error) this.#logged.add(error);
+    this.#log("warn", `${where}: refused: ${error?.message ?? error}`);
   }
 
   // An error passes through tool, run and handler; its stack is wanted once.
   #logOnce(error, where) {
-    const known = Object(error) === error && this.#logged.has(error);
+    const known = this.#logged.has(error);
     if (Object(error) === error) this.#logged.add(error);
     this.#log("error", `${where}: ${known ? error : error?.stack ?? error}`);
   }
 
-  async run(user, options, body) {
+  run(user, options, body) {
     if (typeof options === "function") [options, body] = [{}, options];
+    return this.#guard("run", () => this.#run(user, options, body));
+  }
+
+  async #run(user, options, body) {
     if (typeof body !== "function") throw fault("BAD_ARGUMENT", "run(user, options, body): body is a function of the run");
     const run = await this.startRun(user, options);
     try {
@@ -339,60 +365,67 @@ export class Runtime {
     }
   }
 
-  cancelRuns(user, { runId, threadId, reason } = {}) {
+  cancelRuns(user, which = {}) {
     checkUser(user);
+    const { runId, threadId, reason } = asOnTheWire(which);
     const asked = [...this.#runs.values()].filter((run) => run.user === user
       && (runId === undefined || run.id === runId) && (threadId === undefined || run.threadId === threadId));
     return asked.filter((run) => run.cancel(reason)).length;
   }
 
-  async emit(user, type, fields) {
-    checkUser(user);
-    checkText("type", type);
-    this.#publisher.publish(user, { ...stamp(type, user), ...checkFields(fields) });
-    await this.#publisher.pace();
+  emit(user, type, fields) {
+    return this.#guard("emit", async () => {
+      checkUser(user);
+      checkText("type", type);
+      this.#publisher.publish(user, { ...stamp(type, user), ...checkFields(fields) });
+      await this.#publisher.pace();
+    });
   }
 
   // --- to single connections
 
-  async send(to, event) {
-    const connection = connectionOf(to);
-    const { type, ...fields } = event ?? {};
-    checkText("event.type", type);
-    const whole = { ...stamp(type, connection.user), connection_id: connection.id, ...checkFields(fields, ["connection_id"]) };
-    await this.#toConnection(connection, "SEND", null, encode(whole, this.#options.maxEventBytes));
+  send(to, event) {
+    return this.#toConnection(to, "SEND", ({ id, user }) => {
+      const { type, ...fields } = event ?? {};
+      checkText("event.type", type);
+      const whole = { ...stamp(type, user), connection_id: id, ...checkFields(fields, ["connection_id"]) };
+      return { body: encode(whole, this.#options.maxEventBytes) };
+    });
   }
 
-  async sendFrame(to, data) {
-    const connection = connectionOf(to);
-    const text = typeof data === "string";
-    if (!text && !(data instanceof Uint8Array)) throw fault("BAD_ARGUMENT", "sendFrame(connection, data): a string or bytes (Uint8Array)");
-    const body = Buffer.from(data);
-    if (body.length > this.#options.maxEventBytes)
-      throw fault("EVENT_TOO_LARGE", `a frame of ${body.length} bytes; at most ${this.#options.maxEventBytes} (maxEventBytes)`);
-    await this.#toConnection(connection, "SEND", { opcode: text ? "text" : "binary" }, body);
+  sendFrame(to, data) {
+    return this.#toConnection(to, "SEND", () => {
+      const text = typeof data === "string";
+      if (!text && !(data instanceof Uint8Array)) throw fault("BAD_ARGUMENT", "sendFrame(connection, data): a string or bytes (Uint8Array)");
+      const body = Buffer.from(data);
+      if (body.length > this.#options.maxEventBytes)
+        throw fault("EVENT_TOO_LARGE", `a frame of ${body.length} bytes; at most ${this.#options.maxEventBytes} (maxEventBytes)`);
+      return { headers: { opcode: text ? "text" : "binary" }, body };
+    });
   }
 
-  async close(to, { code = 1000, reason = "" } = {}) {
-    const connection = connectionOf(to);
-    const wrong = closeFault(code, reason);
-    if (wrong) throw fault("BAD_ARGUMENT", wrong);
-    await this.#toConnection(connection, "CLOSE", { code, reason });
+  close(to, { code = 1000, reason = "" } = {}) {
+    return this.#toConnection(to, "CLOSE", () => {
+      checkClose(code, reason);
+      return { headers: { code, reason } };
+    });
   }
 
-  async kick(user, { reason = "Kicked" } = {}) {
-    checkUser(user);
-    const wrong = closeFault(1000, reason);
-    if (wrong) throw fault("BAD_ARGUMENT", wrong);
-    this.#mustRun();
-    const peers = this.#link.peers();
-    if (peers.length === 0) throw fault("BRIDGE_GONE", "no bridge has been heard of yet");
-    const sent = await Promise.allSettled(peers.map(({ key }) => this.#link.send(key, "KICK", { user, headers: { reason } })));
-    const failed = sent.find(({ status, reason: error }) => status === "rejected" && error.code !== "BRIDGE_GONE");
-    if (failed) throw failed.reason;
+  kick(user, { reason = "Kicked" } = {}) {
+    return this.#guard("kick", async () => {
+      checkUser(user);
+      checkClose(1000, reason);
+      this.#mustRun();
+      await this.#link.sendAll("KICK", { user, headers: { reason } });
+    });
   }
 
-  async #toConnection(connection, command, headers, body) {
+  #toConnection(to, command, parts) {
+    return this.#guard(command, async () => this.#handOver(connectionOf(to), command, parts));
+  }
+
+  async #handOver(connection, command, parts) {
+    const { headers = null, body } = parts(connection);
     this.#mustRun();
     if (!connection.open) throw fault("CONNECTION_GONE", `connection ${connection.id} has closed`);
     await this.#link.send(connection.bridgeKey, command, { connection: connection.id, user: connection.user, headers, body });
@@ -402,6 +435,17 @@ export class Runtime {
     if (this.#state !== "running" && this.#state !== "stopping")
       throw fault("NOT_RUNNING", `the runtime is ${this.#state}; commands go out between start() and stop()`);
   }
+}
+
+function checkClose(code, reason) {
+  const wrong = closeFault(code, reason);
+  if (wrong) throw fault("BAD_ARGUMENT", wrong);
+}
+
+/** The ids as clients and bridges name them: half a surrogate pair is U+FFFD there. */
+function asOnTheWire(ids) {
+  const whole = (text) => (typeof text === "string" ? text.toWellFormed() : text);
+  return { ...ids, runId: whole(ids.runId), threadId: whole(ids.threadId) };
 }
 
 function connectionOf(to) {

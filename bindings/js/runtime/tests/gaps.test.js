@@ -86,6 +86,21 @@ test("REPLAY: the arithmetic", async (t) => {
   assert.deepEqual(await answer(), lost(1, 2n ** 60n, "somebody_else"));
 });
 
+test("HELLO: the answer says who speaks and how far it is", async (t) => {
+  const stack = new Stack(t);
+  const runtime = await stack.runtime({ name: "greeter" });
+  const dealer = new Dealer({ routingId: "pod-7", linger: 0 });
+  stack.defer(async () => dealer.close());
+  dealer.connect(runtime.at["runtime-commands"].slice(1));
+  await runtime.emit("alice", "first");
+  await dealer.send(["HELLO", "", "", encode({ protocol: 2, bridge: "pod-7" }), ""]);
+  const [command, connection, user, headers, body] = await within(dealer.receive(), "HELLO");
+  assert.deepEqual([command.toString(), connection.length, user.length, body.length], ["HELLO", 0, 0, 0]);
+  assert.deepEqual(decode(headers), { protocol: 1, runtime: "greeter", publisher: runtime.publisher, seq: 1, sdk: "agentbridge-node/0.1.0" });
+  assert.match(runtime.publisher, /^greeter_[0-9a-f]{16}$/);
+  assert.deepEqual(stack.logs, ['warn: bridge "pod-7" speaks protocol 2, this package 1']);
+});
+
 test("the replay buffer is bounded in events and bytes, without gaps", () => {
   const replay = new Replay(3000, 100_000);
   const add = (length) => replay.add(Buffer.from("u"), Buffer.alloc(length - 1));
@@ -112,7 +127,7 @@ test("without await there is a limit, which names itself; an end passes it", asy
   const refused = results.filter(({ status }) => status === "rejected");
   assert.equal(refused.length, 10);
   assert.ok(refused.every(({ reason }) => reason.code === "QUEUE_FULL" && /await every emit/.test(reason.message)));
-  assert.deepEqual([runtime.stats.eventsRefused, runtime.stats.emitsRefused], [10, 10]);
+  assert.deepEqual([runtime.stats.eventsRefused, runtime.stats.callsRefused], [10, 10]);
   await client.type("agent_completed");
   assert.deepEqual(client.events().filter(({ type }) => type === "count").map(({ n }) => n), Array.from({ length: 50 }, (_, n) => n));
 });

@@ -15,7 +15,7 @@ export const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 export const HERE = fileURLToPath(new URL("../", import.meta.url));
 const BINARY = process.env.AGENTBRIDGE_BIN ?? join(ROOT, "build/release/bridge/agentbridge");
 const SECRET = "runtime-test-secret-0123456789abcdef0123456789abcdef";
-const WAIT_MS = 15_000 * Number(process.env.FLOW_TIME_SCALE ?? 1);
+const WAIT_MS = 30_000 * Number(process.env.FLOW_TIME_SCALE ?? 1);
 
 export const vectors = (name) => JSON.parse(readFileSync(join(ROOT, "proto/vectors", name), "utf8"));
 

@@ -27,7 +27,7 @@ test("an agent that emits without a pause still answers the bridge", async (t) =
   const { runtime } = await stack.all({ bridge: { "runtime-ping-s": 1 }, user: "bob" });
   const before = runtime.stats.commandsReceived;
   for (let n = 0; runtime.stats.commandsReceived === before; n++) {
-    assert.ok(n < 5_000_000, "no PING was read meanwhile");
+    assert.ok(n < 1_000_000, "no PING was read meanwhile");
     await runtime.emit("alice", "busy", { n });
   }
 });
@@ -52,7 +52,7 @@ test("two bridges: events go to both, answers to the one where the connection is
   assert.deepEqual([cancelled[0], run.ended], [{ user: "alice", runs: ["r1"], cancelled: [], bridge: "pod-a" }, false]);
   await runtime.emit("alice", "mark");
   await atB.type("mark");
-  assert.deepEqual(atB.types(), ["agent_started", "answer", "mark"].sort((x, y) => atB.types().indexOf(x) - atB.types().indexOf(y)));
+  assert.deepEqual(atB.types().sort(), ["agent_started", "answer", "mark"]); // an answer takes another way than events
   await runtime.kick("alice");
   assert.equal((await atB.closed()).code, 4009);
   await pollUntil(() => cancelled.length === 2, "ABANDONED of pod-b");
@@ -117,39 +117,38 @@ test("stop: what was sent arrives even when the process ends at once", async (t)
   assert.deepEqual(await within(child.exit, "the program's end"), { code: 0, signal: null });
 });
 
-test("stop with a grace: open runs end by themselves, late ones are cancelled, new messages are refused", async (t) => {
+test("stop with a grace: open runs end by themselves, new messages are refused", async (t) => {
   const stack = new Stack(t);
   const door = gate();
   const { runtime, client } = await stack.all({ prepare: (runtime) => runtime.on("message", (message) =>
-    runtime.run(message.user, { runId: message.json().run }, async (run) => {
-      if (message.json().wait) await door.promise;
-      else await new Promise((_, reject) => run.signal.addEventListener("abort", () => reject(run.signal.reason)));
+    runtime.run(message.user, async (run) => {
+      await door.promise;
+      await run.thinking("just in time");
+      return "well";
     })) });
-  client.say({ type: "go", run: "patient", wait: true });
-  client.say({ type: "go", run: "stuck" });
-  await client.type("agent_started", 2);
-  const stopping = runtime.stop({ graceMs: 700 });
+  client.say({ type: "go" });
+  await client.type("agent_started");
+  const stopping = runtime.stop({ graceMs: 3_600_000 });
   await assert.rejects(runtime.startRun("alice"), { code: "NOT_RUNNING", message: "the runtime is stopping: it starts no runs" });
   client.say({ type: "go", message_id: "m3" });
   const { error_code, details } = await client.type("error_message");
   assert.deepEqual([error_code, details, runtime.stats.messagesRefused], ["RUNTIME_UNAVAILABLE", { message_id: "m3" }, 1]);
   door.open();
   await stopping;
-  await client.type("agent_error");
-  assert.deepEqual(client.events().filter(({ run_id }) => run_id).map(({ run_id, error_code: code }) => [run_id, code]),
-                   [["patient", undefined], ["stuck", undefined], ["patient", undefined], ["stuck", "CANCELLED"]]);
+  await client.type("agent_completed");
+  assert.deepEqual(client.events().filter(({ run_id }) => run_id).map(({ type }) => type), ["agent_started", "agent_thinking", "agent_completed"]);
   assert.equal(runtime.stop(), runtime.stop());
   await assert.rejects(runtime.emit("alice", "x"), { code: "NOT_RUNNING" });
   await assert.rejects(runtime.kick("alice"), { code: "NOT_RUNNING" });
 });
 
-test("stop ends early when the last run has ended", async (t) => {
+test("stop: a run that outlasts the grace is cancelled", async (t) => {
   const stack = new Stack(t);
-  const { runtime } = await stack.all();
+  const { runtime, client } = await stack.all();
   const run = await runtime.startRun("alice");
-  const stopping = runtime.stop({ graceMs: 3_600_000 });
-  await run.complete();
-  await within(stopping, "stop");
+  await within(runtime.stop({ graceMs: 20 }), "stop");
+  assert.deepEqual([run.outcome, run.signal.aborted], ["cancelled", true]);
+  assert.equal((await client.type("agent_error")).error_code, "CANCELLED");
 });
 
 function certificate(path, { publicKey, secretKey }) {
@@ -202,4 +201,21 @@ test("stop: messages that wait for a handler are refused, not forgotten", async 
   await client.type("agent_error");
   assert.deepEqual(client.messages.filter(({ type }) => type === "error_message").map(({ details }) => details.message_id), ["m2", "m3"]);
   assert.deepEqual([runtime.stats.messagesRefused, runtime.stats.handlersRunning, runtime.stats.handlersWaiting], [2, 0, 0]);
+});
+
+test("a bridge that died keeps nobody's runs alive", async (t) => {
+  const stack = new Stack(t);
+  const runtime = await stack.runtime();
+  const abandoned = [];
+  runtime.on("abandoned", (event) => abandoned.push(event));
+  const [a, b] = await Promise.all(["pod-a", "pod-b"].map((id) => stack.bridge(runtime, { "bridge-id": id, "abandon-grace-s": 1 })));
+  await stack.client(a);
+  const atB = await stack.client(b);
+  await pollUntil(() => runtime.connections.length === 2, "both connections");
+  const run = await runtime.startRun("alice");
+  await atB.type("agent_started");
+  await a.end("SIGKILL");
+  await atB.end();
+  await pollUntil(() => abandoned.length === 1, "ABANDONED of pod-b");
+  assert.deepEqual([abandoned[0].cancelled, run.outcome, runtime.connections], [[run.id], "cancelled", []]);
 });

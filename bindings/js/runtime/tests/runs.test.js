@@ -70,7 +70,16 @@ test("code that ignores the signal can add nothing, and its answer is not one", 
   }), CancelledError);
   assert.equal(refusal.code, "CANCELLED");
   assert.deepEqual((await upTo(runtime, client)).map(({ type }) => type), ["agent_started", "agent_error"]);
-  assert.equal(runtime.stats.emitsRefused, 0);
+  assert.equal(runtime.stats.callsRefused, 0);
+});
+
+test("ids that are not Unicode are the same in and out", async (t) => {
+  const stack = new Stack(t);
+  const { runtime, client } = await stack.all();
+  await runtime.startRun("alice", { runId: "r\ud800", threadId: "t\udc00" });
+  const { run_id, thread_id } = await client.type("agent_started");
+  assert.deepEqual([run_id, thread_id, [...runtime.runs.keys()]], ["r\ufffd", "t\ufffd", [run_id]]);
+  assert.equal(runtime.cancelRuns("alice", { runId: run_id, threadId: "t\udc00" }), 1);
 });
 
 test("a signal from outside cancels, and one that has aborted starts nothing", async (t) => {
@@ -96,7 +105,7 @@ test("after the end nothing follows; each refusal is clear and counted", async (
     await assert.rejects(late, { code: "RUN_ENDED", message: `run ${run.id} has ended (completed); nothing can follow` });
   const end = await endOf(runtime, client);
   assert.deepEqual([end.status, end.final_response, end.tokens], ["partly", "done", 7]);
-  assert.equal(runtime.stats.emitsRefused, 6);
+  assert.equal(runtime.stats.callsRefused, 6);
 });
 
 test("tools: one end each, whether the body returns, throws or says so itself", async (t) => {
@@ -165,6 +174,23 @@ test("a handler that throws ends the runs that it has started, and the next mess
   assert.deepEqual(client.types(), ["agent_started", "agent_error", "agent_started", "agent_completed"]);
   assert.equal(runtime.stats.handlerErrors, 1);
   assert.ok(stack.logs.some((line) => line.startsWith('error: the handler of "message" failed: Error: of the handler')));
+});
+
+test("runs that nobody awaits do not end the process, whatever they do", async (t) => {
+  const stack = new Stack(t);
+  const { runtime, client } = await stack.all({ prepare: (runtime) => runtime.on("message", () => {
+    runtime.run("alice", () => { throw new Error("in the body"); });
+    runtime.run("alice", () => { throw new AgentError("NO", "Not today."); });
+    runtime.run("a\nb", () => {});
+    runtime.send({}, {});
+    runtime.emit("alice", "");
+  }) });
+  client.say({ type: "go" });
+  await client.type("agent_error", 2);
+  assert.deepEqual(client.events().filter(({ type }) => type === "agent_error").map(({ error_code }) => error_code).sort(), ["AGENT_FAILED", "NO"]);
+  await new Promise(setImmediate); // an unhandled rejection would be raised by now, and fail this test
+  assert.deepEqual([runtime.stats.callsRefused, runtime.stats.handlerErrors], [3, 0]);
+  assert.equal(stack.logs.length, 4, stack.logs.join("\n"));
 });
 
 test("a run left open by its block ends with an error", async (t) => {
