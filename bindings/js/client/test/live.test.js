@@ -281,6 +281,20 @@ test("frames that are no events", async () => {
   socket.close();
 });
 
+test("an event whose offset has been seen is left out, and counted", async () => {
+  const { user, socket, emit, seen } = await join();
+  emit("x", { n: 1 });
+  const { _offset } = await until(() => seen.events[0]);
+  const send = (event) => runtime.send("SEND", socket.connection.id, user, { opcode: "text" }, Buffer.from(JSON.stringify(event)));
+  send({ type: "x", n: "again", _offset });
+  send({ type: "x", n: "to this connection alone" });
+  send({ type: "resync", n: "an event by that name", _offset: _offset + 1 });
+  await until(() => seen.events.length === 3);
+  assert.deepEqual(numbers(seen.events), [1, "to this connection alone", "an event by that name"]);
+  assert.deepEqual([socket.stats.repeats, seen.resyncs, socket.cursor.offset], [1, [], _offset + 1]);
+  socket.close();
+});
+
 test("a listener may close the socket at any moment", async () => {
   const { socket, emit, seen } = await join();
   socket.on("event", () => socket.close());

@@ -1,5 +1,6 @@
 /** Everything that a test starts, and its end in the right order. */
 import { createHmac } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -66,6 +67,7 @@ export class Stack {
 
   /** A bridge, ready; behind this.proxy, whose port stays. */
   async startBridge(options = {}) {
+    if (!existsSync(BINARY)) throw new Error(`${BINARY} is not built (AGENTBRIDGE_BIN names another)`);
     const { commands, events } = await this.#endpoints();
     const all = { listen: "127.0.0.1:0", "admin-listen": "127.0.0.1:0", environment: "test", "bridge-id": "test-bridge",
       "jwt-secret": SECRET, "runtime-commands": `>${commands}`, "runtime-events": `>${events}`, ...options };
