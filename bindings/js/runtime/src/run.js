@@ -5,9 +5,9 @@ import { Float } from "./msgpack.js";
 import { asyncDispose, ToolCall } from "./tool.js";
 
 const RUN_ID_BYTES = 255;
-const FAILED = new AgentError("AGENT_FAILED", "The agent failed.");
+const FAILED = new AgentError("AGENT_FAILED", "The agent failed on this message.");
 const LEFT_OPEN = new AgentError("AGENT_FAILED", "The agent left without an answer.");
-const ONCE_ONLY = ["agent_started", "agent_completed", "agent_error"];
+const ONCE_ONLY = { agent_started: "startRun()", agent_completed: "complete()", agent_error: "fail()", tool_executing: "tool()", tool_completed: "tool()" };
 
 export class Run {
   #port; // {publish (user, event, must), pace (), closed (run), refused (run, error), failed (run, error)}
@@ -53,8 +53,8 @@ export class Run {
   emit(type, fields) {
     return this.#act(() => {
       checkText("type", type);
-      if (ONCE_ONLY.includes(type))
-        throw fault("RESERVED_FIELD", `${type} comes from startRun(), complete() or fail(), so that a run begins and ends once`);
+      if (Object.hasOwn(ONCE_ONLY, type))
+        throw fault("RESERVED_FIELD", `${type} comes from ${ONCE_ONLY[type]}, so that each beginning has its one end`);
       this.#emit(type, {}, fields);
     });
   }

@@ -35,7 +35,7 @@ export class ToolCall {
 
   /** @internal The run ends over it. */
   abandon() {
-    if (!this.#ended) this.#end(forClient(null), false);
+    if (!this.#ended) this.#end({ error: "The run ended before the tool did." }, false);
   }
 
   async [asyncDispose]() {

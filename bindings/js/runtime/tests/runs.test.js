@@ -23,7 +23,7 @@ test("an error ends the run, and its text stays here", async (t) => {
   const { runtime, client } = await stack.all();
   await assert.rejects(runtime.run("alice", async () => { throw new Error("password is hunter2"); }), /hunter2/);
   const end = await endOf(runtime, client);
-  assert.deepEqual([end.type, end.error_code, end.error_message], ["agent_error", "AGENT_FAILED", "The agent failed."]);
+  assert.deepEqual([end.type, end.error_code, end.error_message], ["agent_error", "AGENT_FAILED", "The agent failed on this message."]);
   assert.ok(!client.texts.join().includes("hunter2"));
   assert.equal(stack.logs.filter((line) => line.includes("hunter2")).length, 1);
   assert.equal(runtime.stats.runs, 0);
@@ -53,7 +53,7 @@ test("cancelling ends at once, aborts the signal, and closes open tools", async 
   await assert.rejects(working, CancelledError);
   const events = await upTo(runtime, client);
   assert.deepEqual(events.map(({ type }) => type), ["agent_started", "tool_executing", "tool_completed", "agent_error"]);
-  assert.deepEqual([events[2].success, events[2].results], [false, { error: "The tool failed." }]);
+  assert.deepEqual([events[2].success, events[2].results], [false, { error: "The run ended before the tool did." }]);
   assert.deepEqual([events[3].error_code, events[3].error_message], ["CANCELLED", "Stopped."]);
 });
 
@@ -124,7 +124,7 @@ test("tools: one end each, whether the body returns, throws or says so itself", 
   assert.deepEqual(ends.map(({ tool_name, success, results }) => [tool_name, success, results]), [
     ["a", true, 5], ["b", true, null], ["c", false, { error: "The tool failed." }],
     ["d", false, { error_code: "NO_ROWS", error: "Nothing there." }], ["e", false, { rows: 0 }],
-    ["f", false, { error_code: "BAD_VALUE", error: "The results cannot be sent." }], ["left open", false, { error: "The tool failed." }]]);
+    ["f", false, { error_code: "BAD_VALUE", error: "The results cannot be sent." }], ["left open", false, { error: "The run ended before the tool did." }]]);
   const begun = client.events().filter(({ type }) => type === "tool_executing");
   assert.deepEqual(begun.map(({ execution_id }) => execution_id), ends.map(({ execution_id }) => execution_id));
 });
@@ -147,7 +147,7 @@ test("what a caller may not set is refused before anything is sent", async (t) =
   for (const name of ["type", "user_id", "event_id", "timestamp", "run_id", "thread_id", "agent_name", "_offset"])
     await assert.rejects(run.emit("note", { [name]: "x" }), { code: "RESERVED_FIELD", message: new RegExp(`^"${name}" is set by`) });
   await assert.rejects(run.chunk("x", { delta: "y" }), { code: "RESERVED_FIELD" });
-  for (const type of ["agent_started", "agent_completed", "agent_error"]) await assert.rejects(run.emit(type), { code: "RESERVED_FIELD" });
+  for (const type of ["agent_started", "agent_completed", "agent_error", "tool_executing", "tool_completed"]) await assert.rejects(run.emit(type), { code: "RESERVED_FIELD" });
   await assert.rejects(run.thinking(undefined), { code: "BAD_ARGUMENT", message: "thinking: a string, not undefined" });
   await assert.rejects(runtime.emit("alice", "note", { user_id: "bob" }), { code: "RESERVED_FIELD" });
   await assert.rejects(runtime.emit("a\nb", "note"), { code: "BAD_ARGUMENT" });
