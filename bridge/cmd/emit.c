@@ -8,6 +8,7 @@
 #include "core/mp_json.h"
 
 #include <czmq.h>
+#include <errno.h>
 #include <time.h>
 
 #define NAME       "emit"
@@ -101,6 +102,18 @@ static bool check_name (const char *name)
     return true;
 }
 
+/* Objects and arrays within each other. */
+static unsigned depth_of (const json_t *value)
+{
+    unsigned deepest = 0, depth;
+    const char *key;
+    json_t *item, *any = (json_t *) (uintptr_t) value;
+    size_t i;
+    json_object_foreach (any, key, item) deepest = (depth = depth_of (item)) > deepest ? depth : deepest;
+    json_array_foreach (any, i, item) deepest = (depth = depth_of (item)) > deepest ? depth : deepest;
+    return json_is_object (any) || json_is_array (any) ? deepest + 1 : 0;
+}
+
 static bool add_field (json_t *fields, const char *text)
 {
     const char *equals = strchr (text, '=');
@@ -113,6 +126,10 @@ static bool add_field (json_t *fields, const char *text)
     if (json_object_get (fields, name))
         return args_fault (NAME, "--field %.60s: is given twice", name);
     json_t *value = json_loads (equals + 1, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    if (depth_of (value) >= MP_MAX_DEPTH) { /* the event itself counts too */
+        json_decref (value);
+        return args_fault (NAME, "--field %.60s: is nested deeper than %d", name, MP_MAX_DEPTH - 1);
+    }
     if (json_object_set_new (fields, name, value ? value : json_string (equals + 1)) != 0)
         return args_fault (NAME, "--field %.60s: name and value must be UTF-8", name);
     return true;

@@ -123,6 +123,24 @@ static void set_why (struct ws_client_end *end, struct slice text)
     end->why[n] = '\0';
 }
 
+/* libwebsockets 4.1 makes 1002 of the codes from 1012 on that it does not know. With the text of a close reason of the
+ * bridge it was that one's code. */
+static unsigned real_code (unsigned code, const char *text)
+{
+    static const struct {
+        unsigned code;
+        const char *text;
+    } reasons[] = {
+#define CLOSE_REASON(symbol, label, code, frame, text) {code, text},
+#include "tbl/close_reasons.h"
+#undef CLOSE_REASON
+    };
+    for (size_t i = 0; code == 1002 && *text && i < COUNT_OF (reasons); i++)
+        if (reasons[i].code >= 1012 && reasons[i].code < 3000 && strcmp (reasons[i].text, text) == 0)
+            return reasons[i].code;
+    return code;
+}
+
 /* The answer to ours ends the connection; any other is answered by libwebsockets. */
 static int on_close_frame (struct ws_client *self, struct slice payload)
 {
@@ -130,6 +148,7 @@ static int on_close_frame (struct ws_client *self, struct slice payload)
     self->end.code = payload.n >= 2 ? (unsigned) (p[0] << 8 | p[1]) : 1005;
     if (payload.n > 2)
         set_why (&self->end, slice_of (payload.p + 2, payload.n - 2));
+    self->end.code = real_code (self->end.code, self->end.why);
     return self->said_goodbye ? -1 : 0;
 }
 
