@@ -89,7 +89,8 @@ void http_call (const struct http_call *call, struct http_answer *answer)
     if (code != CURLE_OK)
         answer->status = 0;
     answer->timed_out = code == CURLE_OPERATION_TIMEDOUT;
-    snprintf (answer->why, sizeof answer->why, "%s", why[0] ? why : curl_easy_strerror (code));
+    snprintf (answer->why, sizeof answer->why, "%.*s", (int) sizeof answer->why - 1,
+              why[0] ? why : curl_easy_strerror (code));
     curl_slist_free_all (headers);
     curl_easy_cleanup (easy);
     curl_global_cleanup ();
