@@ -74,7 +74,7 @@ static void fail_output (struct client *self)
 
 void client_write (struct client *self)
 {
-    bool ok = !self->out.failed && fwrite (self->out.p, 1, self->out.n, stdout) == self->out.n;
+    bool ok = !self->out.failed && (!self->out.n || fwrite (self->out.p, 1, self->out.n, stdout) == self->out.n);
     buf_reset (&self->out);
     if (!ok)
         fail_output (self);

@@ -79,7 +79,7 @@ static bool make_header (const struct drain_args *args, const struct config *con
     for (const char *c = text; *c; c++)
         if (*c < ' ' || *c > '~')
             return args_fault (NAME, "the drain key holds other than visible ASCII characters");
-    snprintf (header, room, *text ? "X-Drain-Key: %s" : "", text);
+    snprintf (header, room, "%s%s", *text ? "X-Drain-Key: " : "", text);
     return true;
 }
 
