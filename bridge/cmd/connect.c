@@ -31,7 +31,9 @@ static const char closing[] =
     "bridge has\n"
     "asked for; what came meanwhile is printed then, nothing twice, and what is lost for good is said. The first "
     "connection\n"
-    "has to succeed. Lines that were on their way when a connection broke are not sent again.\n"
+    "has to succeed. Lines that were on their way when a connection broke are not sent again; those that had not even "
+    "left are\n"
+    "counted on standard error.\n"
     "\n"
     "Exit code: 0 the end that was asked for, or the runtime closed (1000); 1 not connected, connection lost, --until "
     "not\n"
@@ -236,6 +238,14 @@ static bool renew_token (struct client *self)
     return made;
 }
 
+static void say_unsent (struct client *self, const struct ws_client_end *end)
+{
+    if (!end->unsent)
+        return;
+    client_note (self, "%zu lines had not been sent when the connection ended; they are lost", end->unsent);
+    self->faulty = true;
+}
+
 static void say_end (struct client *self, const struct ws_client_end *end)
 {
     const char *code = self->comeback.error_code;
@@ -282,7 +292,9 @@ static void on_end (void *arg, const struct ws_client_end *end)
     self->connected = self->ready = false;
     lines_read (&self->input, false);
     uv_timer_stop (&self->quiet);
+    say_unsent (self, end);
     if (self->stopping) {
+        self->code = self->code == 0 && self->faulty ? EXIT_LOST : self->code;
         client_stop (self);
         return;
     }
@@ -357,9 +369,12 @@ static void run_loop (struct client *self)
     if (!self->stopped)
         uv_run (&self->loop, UV_RUN_DEFAULT);
     show_break (&self->show, &self->out);
-    if (self->out.n)
-        fwrite (self->out.p, 1, self->out.n, stdout);
+    client_write (self);
     client_flush (self);
+    if (ws_client_waiting (self->wire)) { /* not even the goodbye went out */
+        client_note (self, "the bridge took nothing any more; lines that had not been sent are lost");
+        self->code = self->code ? self->code : EXIT_LOST;
+    }
     ws_client_stop (self->wire);
 }
 

@@ -56,7 +56,7 @@ size_t ws_client_waiting (const struct ws_client *self)
 
 static void forget_queue (struct ws_client *self)
 {
-    for (struct list *link; (link = list_pop (&self->queue));)
+    for (struct list *link; (link = list_pop (&self->queue)); self->end.unsent++)
         free (LIST_ENTRY (link, struct outgoing, link));
     self->waiting = 0;
 }

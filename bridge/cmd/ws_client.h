@@ -15,6 +15,7 @@ struct ws_client_end {
     bool opened;     /* it was a WebSocket before */
     unsigned code;   /* of the close frame; 1006 when there was none */
     unsigned status; /* of an answer that refused the upgrade; 0 when there was none */
+    size_t unsent;   /* messages that had been taken along and are lost */
     char why[192];   /* the reason in the close frame, or the library's word; may hold any bytes */
 };
 

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 
 import msgpack
@@ -317,3 +318,22 @@ def test_text_that_is_not_utf8(bridge, runtime, start):
     assert json.loads(runtime.wait_command("MESSAGE").body)["text"] == "fine"
     assert tool.wait_exit() == 1
     assert tool.err == ["agentbridge connect: a line was not sent: it is not UTF-8"]
+
+
+def test_lines_that_were_not_sent(bridge, start, tmp_path):
+    """What waits when the connection breaks is lost, which is said and counted."""
+    (tmp_path / "lines").write_text((("x" * 60000) + "\n") * 300)
+    with open(tmp_path / "lines", encoding="utf-8") as lines:
+        tool = start(bridge, "--for", "60", stdin=lines)
+        tool.wait_out("connection_established")
+        bridge.signal(signal.SIGSTOP)
+        seen = [None]
+
+        def stands_still():  # the socket is full, and so is what may wait
+            before, seen[0] = seen[0], os.lseek(lines.fileno(), 0, os.SEEK_CUR)  # it is the tool's place too
+            return before == seen[0]
+        wait_until(stands_still, poll=0.3)
+    bridge.kill()
+    assert tool.wait_exit() == 1
+    unsent = tool.wait_err("lines had not been sent")
+    assert 10 <= int(re.search(r": (\d+) lines", unsent)[1]) <= 290, unsent
