@@ -21,7 +21,8 @@ enum command_id {
     CHECK_CONFIG,
     TOKEN,
     VERIFY,
-    REFERENCE
+    REFERENCE,
+    TOOL
 };
 
 static const struct command_row {
@@ -29,12 +30,16 @@ static const struct command_row {
     enum command_id id;
     const char *own_options; /* of the command itself, comma list */
     const char *help;
+    const struct tool *tool;
 } command_rows[] = {
-    {"serve", SERVE, "", "run the bridge (what happens without a command)"},
-    {"check-config", CHECK_CONFIG, "", "print the configuration in force, or every fault in it"},
-    {"token", TOKEN, "user,ttl", "print a token: --user U [--ttl SECONDS]; not in production"},
-    {"verify", VERIFY, "", "judge the tokens on standard input, one a line"},
-    {"reference", REFERENCE, "", "print a reference in Markdown: options, metrics or logs"},
+    {"serve", SERVE, "", "run the bridge (what happens without a command)", NULL},
+    {"check-config", CHECK_CONFIG, "", "print the configuration in force, or every fault in it", NULL},
+    {"token", TOKEN, "user,ttl", "print a token: --user U [--ttl SECONDS]; not in production", NULL},
+    {"verify", VERIFY, "", "judge the tokens on standard input, one a line", NULL},
+    {"reference", REFERENCE, "", "print a reference in Markdown: options, metrics or logs", NULL},
+    {"connect", TOOL, "", "be a client: print events, send lines; see connect --help", &tool_connect},
+    {"emit", TOOL, "", "be a runtime for a moment: publish events; see emit --help", &tool_emit},
+    {"drain", TOOL, "", "have a bridge drain, and wait for it; see drain --help", &tool_drain},
 };
 
 /* --- help ---------------------------------------------------------------------------------------------------- */
@@ -190,10 +195,24 @@ static int check_config (const struct config *config)
 
 /* --- arguments ----------------------------------------------------------------------------------------------- */
 
-static bool is_own (const struct command_row *row, const char *arg)
+static struct slice flag_name (const char *flag)
 {
-    size_t n = strcspn (arg, "=");
-    return n > 2 && config_list_has (row->own_options, slice_of (arg + 2, n - 2));
+    return slice_of (flag + 2, strcspn (flag + 2, "="));
+}
+
+static bool is_own (const struct command_row *row, const char *flag)
+{
+    struct slice name = flag_name (flag);
+    if (row->tool)
+        return !row->tool->options || args_find (row->tool->rows, name);
+    return name.n && config_list_has (row->own_options, name);
+}
+
+/* Does the next word belong to it? */
+static bool wants_word (const struct command_row *row, const char *flag)
+{
+    const struct arg_row *own = row->tool ? args_find (row->tool->rows, flag_name (flag)) : NULL;
+    return !strchr (flag, '=') && strcmp (flag, "--help") != 0 && !(own && own->kind == ARG_SWITCH);
 }
 
 /* Sort the arguments: the command's own to the front of `own`, options of the configuration to `options`. */
@@ -204,15 +223,35 @@ static void sort_arguments (const struct command_row *row, int argc, char **argv
         bool flag = strncmp (argv[i], "--", 2) == 0;
         struct arguments *to = !flag || is_own (row, argv[i]) || strcmp (argv[i], "--help") == 0 ? own : options;
         to->argv[to->argc++] = argv[i];
-        if (flag && !strchr (argv[i], '=') && i + 1 < argc && strcmp (argv[i], "--help") != 0)
+        if (flag && i + 1 < argc && wants_word (row, argv[i]))
             to->argv[to->argc++] = argv[++i];
     }
+}
+
+static int run_tool (const struct tool *tool, struct arguments *own, struct arguments *options)
+{
+    struct config *config = NULL;
+    struct buf error;
+    buf_init (&error, 0);
+    for (int i = 0; i < own->argc; i++)
+        if (strcmp (own->argv[i], "--help") == 0)
+            return tool_help (tool);
+    if (tool->options)
+        config = config_new_part (tool->options, options->argc, options->argv, environ, &error);
+    if (tool->options && !config)
+        return fail (&error);
+    int code = tool->run (config, own->argc, own->argv);
+    config_destroy (&config);
+    buf_fini (&error);
+    return code;
 }
 
 static int run (const struct command_row *row, struct arguments *own, struct arguments *options)
 {
     struct buf error;
     buf_init (&error, 0);
+    if (row->tool)
+        return run_tool (row->tool, own, options);
     if (row->id == REFERENCE)
         return reference (own->argc, own->argv);
     if (own->argc && row->id != TOKEN && row->id != VERIFY) {
@@ -248,7 +287,7 @@ static void free_words (char **words)
 }
 
 /* Copies of the arguments. In the words themselves secrets are overwritten, as those are what `ps` shows. */
-static char **copy_words (int argc, char **argv, size_t *secrets)
+static char **copy_words (const struct command_row *row, int argc, char **argv, size_t *secrets)
 {
     char **words = calloc ((size_t) argc + 1, sizeof *words);
     bool ok = words != NULL;
@@ -257,6 +296,8 @@ static char **copy_words (int argc, char **argv, size_t *secrets)
         ok = words[i] != NULL;
     }
     *secrets = config_hide_secrets (argc, argv);
+    if (row->tool)
+        args_hide_secrets (row->tool->rows, argc, argv);
     if (ok)
         return words;
     free_words (words);
@@ -267,7 +308,7 @@ static int main_with (const struct command_row *row, int argc, char **argv)
 {
     struct arguments own = {.argv = calloc ((size_t) argc + 1, sizeof *argv)};
     struct arguments options = {.argv = calloc ((size_t) argc + 1, sizeof *argv)};
-    char **words = copy_words (argc, argv, &options.secrets);
+    char **words = copy_words (row, argc, argv, &options.secrets);
     bool ok = own.argv && options.argv && words;
     if (ok)
         sort_arguments (row, argc, words, &own, &options);
@@ -302,7 +343,7 @@ int main (int argc, char **argv)
         puts ("agentbridge " AGENTBRIDGE_VERSION);
         return 0;
     }
-    if (argc > first && strcmp (argv[first], "--help") == 0 && row->id != TOKEN && row->id != VERIFY)
+    if (argc > first && strcmp (argv[first], "--help") == 0 && row->id != TOKEN && row->id != VERIFY && !row->tool)
         return help ();
     harden ();
     return main_with (row, argc - first, argv + first);

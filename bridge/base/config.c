@@ -246,13 +246,18 @@ static void apply (struct config_loader *self, enum option_id id, const char *te
     applies[option_rows[id].kind](self, id, text);
 }
 
+static bool counts (const struct config_loader *self, enum option_id id)
+{
+    return !self->names || config_list_has (self->names, slice_str (option_rows[id].name));
+}
+
 /* Defaults first: a faulty text leaves its option with a value that the rules can look at. */
 static void apply_all (struct config_loader *self)
 {
     for (enum option_id id = 0; id < OPTION_COUNT; id++)
         apply (self, id, option_rows[id].dflt);
     for (enum option_id id = 0; id < OPTION_COUNT; id++)
-        if (self->given[id].source != SOURCE_DEFAULT)
+        if (self->given[id].source != SOURCE_DEFAULT && counts (self, id))
             apply (self, id, self->given[id].text);
 }
 
@@ -260,7 +265,12 @@ static void apply_all (struct config_loader *self)
 
 struct config *config_new (int argc, char **argv, char **env, struct buf *error)
 {
-    struct config_loader loader = {.config = calloc (1, sizeof (struct config)), .error = error};
+    return config_new_part (NULL, argc, argv, env, error);
+}
+
+struct config *config_new_part (const char *names, int argc, char **argv, char **env, struct buf *error)
+{
+    struct config_loader loader = {.config = calloc (1, sizeof (struct config)), .error = error, .names = names};
     if (!loader.config) {
         config_fault (&loader, "memory is out");
         return NULL;

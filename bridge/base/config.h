@@ -25,6 +25,11 @@ struct config {
  * file named by --config or AGENTBRIDGE_CONFIG.
  * NULL when anything is wrong; then `error` holds one line per fault: option, value, what is allowed. */
 NODISCARD struct config *config_new (int argc, char **argv, char **env, struct buf *error);
+
+/* The same for a program that wants only the options of the comma list `names`: what is said of the others does not
+ * count, so that no fault there stops it, and no token key need be there. */
+NODISCARD struct config *config_new_part (const char *names, int argc, char **argv, char **env, struct buf *error);
+
 void config_destroy (struct config **self_p);
 
 /* Append the configuration in force as a ZPL file that can be read back; secrets as ***. */

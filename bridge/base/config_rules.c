@@ -329,12 +329,14 @@ void config_check_rules (struct config_loader *self)
     check_listen (self, OPTION_admin_listen);
     check_paths (self);
     check_proxies (self);
-    fill_bridge_id (self);
     check_tls (self);
     check_curve (self);
     check_endpoints (self, OPTION_runtime_commands);
     check_endpoints (self, OPTION_runtime_events);
-    check_keys (self);
+    if (!self->names) {
+        fill_bridge_id (self);
+        check_keys (self);
+    }
     check_bypass (self);
     check_jwks (self);
 }

@@ -181,6 +181,12 @@ static bool is_service_variable (const char *name, const char *value)
     return (port[0] == '_' && isdigit ((unsigned char) port[1])) || (port[0] == '\0' && strstr (value, "://"));
 }
 
+/* Read by a tool, and no option: the token of `agentbridge connect`. */
+static bool is_tool_variable (const char *name)
+{
+    return strcmp (name, "TOKEN") == 0;
+}
+
 static void take_variable (struct config_loader *self, const char *assignment)
 {
     char name[128], option[128];
@@ -195,7 +201,7 @@ static void take_variable (struct config_loader *self, const char *assignment)
         offer_file (self, SOURCE_VARIABLE, value);
     else if (id < OPTION_COUNT)
         offer (self, id, SOURCE_VARIABLE, value);
-    else if (!is_service_variable (name, value))
+    else if (!is_service_variable (name, value) && !is_tool_variable (name))
         fault_unknown (self, slice_of (option, n), "variable " VARIABLE_PREFIX, name);
 }
 

@@ -63,6 +63,7 @@ enum option_source {
 struct config_loader {
     struct config *config;
     struct buf *error;
+    const char *names; /* the options that count, comma list; NULL: all */
     struct {
         const char *text; /* borrowed from the source */
         enum option_source source;

@@ -3,7 +3,8 @@
 
     main.c, bridge.c, reload.c, cmd/  ->  edge/  ->  core/  ->  base/         tbl/ and proto/ are data that all may include
 
-Only edge/ws.c sees libwebsockets, only edge/jwks_fetch.c libcurl. ZeroMQ is for edge/link, edge/monitor, edge/outbox and
+libwebsockets is for edge/ws.c (server) and cmd/ws_client.c (client), libcurl for edge/jwks_fetch.c and cmd/http_call.c: the
+tools are programs of their own that use the edge's libraries as the edge does. ZeroMQ is for edge/link, edge/monitor, edge/outbox and
 edge/jwks_fetch, main.c and cmd/ (zsys), base/config* (zconfig).
 Prints each violation and exits 1 when there is one."""
 import pathlib
@@ -16,6 +17,8 @@ LWS = re.compile(r"libwebsockets\.h|lws[-_/].*")
 ZMQ = re.compile(r"(zmq|czmq|zmq_utils|z[a-z]+)\.h")
 CURL = re.compile(r"curl/.*")
 UV = re.compile(r"uv(/.*|\.h)")
+LWS_FILES = {"edge/ws.c", "cmd/ws_client.c"}
+CURL_FILES = {"edge/jwks_fetch.c", "cmd/http_call.c"}
 ZMQ_FILES = re.compile(r"edge/(actor|link|monitor|outbox|jwks_fetch)\.[ch]|main\.c|cmd/\w+\.[ch]|base/config\w*\.[ch]")
 INCLUDE = re.compile(r"""^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]""", re.M)
 SYSTEM_Z = {"zlib.h"}
@@ -36,9 +39,9 @@ def includes(text):
 def library_fault(path, header):
     """Why this file may not include this library; None when it may."""
     if LWS.fullmatch(header):
-        return None if path == "edge/ws.c" else "only edge/ws.c includes libwebsockets"
+        return None if path in LWS_FILES else "only edge/ws.c and cmd/ws_client.c include libwebsockets"
     if CURL.fullmatch(header):
-        return None if path == "edge/jwks_fetch.c" else "only edge/jwks_fetch.c includes libcurl"
+        return None if path in CURL_FILES else "only edge/jwks_fetch.c and cmd/http_call.c include libcurl"
     if ZMQ.fullmatch(header) and header not in SYSTEM_Z:
         return None if ZMQ_FILES.fullmatch(path) else "only edge/actor, edge/link, edge/monitor, edge/outbox, edge/jwks_fetch, main.c, cmd/ and base/config* include ZeroMQ"
     if UV.fullmatch(header) and layer_of(path) in ("base", "core", "tbl"):
@@ -97,7 +100,10 @@ SAMPLES = {
     "bridge/edge/jwks_fetch.c": [("<czmq.h>", 0), ("<curl/curl.h>", 0), ("<libwebsockets.h>", 1)],
     "bridge/edge/jwks_fetch.h": [("<curl/curl.h>", 1)],
     "bridge/edge/admin.c": [("<zmq.h>", 1), ("<libwebsockets.h>", 1)],
-    "bridge/cmd/x.c": [('"cmd/cmd.h"', 0), ('"edge/a.h"', 0), ('"bridge.h"', 0), ("<czmq.h>", 0), ("<libwebsockets.h>", 1)],
+    "bridge/cmd/x.c": [('"cmd/cmd.h"', 0), ('"edge/a.h"', 0), ('"bridge.h"', 0), ("<czmq.h>", 0), ("<libwebsockets.h>", 1), ("<curl/curl.h>", 1)],
+    "bridge/cmd/ws_client.c": [("<libwebsockets.h>", 0), ("<uv.h>", 0), ("<curl/curl.h>", 1)],
+    "bridge/cmd/ws_client.h": [("<libwebsockets.h>", 1)],
+    "bridge/cmd/http_call.c": [("<curl/curl.h>", 0), ("<libwebsockets.h>", 1)],
     "bridge/main.c": [("<czmq.h>", 0), ('"bridge.h"', 0), ('"cmd/cmd.h"', 0), ("<libwebsockets.h>", 1)],
     "bridge/tbl/t.h": [('"tbl/labels.h"', 0), ('"base/a.h"', 1)],
     "bridge/new/x.c": [('"base/a.h"', 1)],
