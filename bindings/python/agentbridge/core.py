@@ -1,0 +1,562 @@
+"""What both runtimes, for asyncio and for threads, have in common. The picture:
+
+    bridge ─▶ ROUTER ─▶ Link.receive ─▶ Core._read ─▶ Core._take ─▶ Inbox ─▶ a handler
+                                                        ├ HELLO, PING, REPLAY: answered at once ─▶ Link ─▶ bridge
+                                                        └ ABANDONED: Run.cancel
+    bridge ◀─ PUB ◀─ Publisher.publish ◀─ Core._publish ◀─ Run (any thread)
+"""
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import logging
+import sys
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar, Union
+
+import zmq
+
+from . import endpoints, wire
+from .endpoints import Curve
+from .errors import AgentError, BridgeBusy, BridgeGone, EventError, MessageError, NotRunning, RunCancelled, StartError
+from .events import check_fields, make_event
+from .inbox import Inbox, Item
+from .link import Link
+from .messages import (Abandoned, Connection, Disconnect, Message, read_abandoned, read_connection, read_disconnect,
+                       read_message, read_replay)
+from .publisher import Held, Limits, Publisher
+from .run import Run, fixed_fields
+from .version import __version__
+
+LOG = logging.getLogger("agentbridge")
+MAX_BRIDGES = 256         # followed; the one that was silent for the longest time is forgotten first
+MAX_CONNECTIONS = 100_000  # the same
+MAX_QUESTIONS = 8         # REPLAYs of one bridge that wait for their answer
+BATCH = 32                # commands read, or events replayed, before others in the loop have their turn
+LAST_S = 2.0              # for handlers that have been cancelled
+REFUSED = "The agent is not taking messages now."
+STOPPING = "The agent is shutting down."
+
+Handler = Callable[[Any], Any]
+H = TypeVar("H", bound=Handler)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stats:
+    """What has happened since the start, and how things stand (Runtime.stats)."""
+
+    commands_received: int   # well-formed ones
+    commands_malformed: int  # dropped, each with a line in the log
+    messages_refused: int    # while stopping, or without an on_message handler; their clients were told RUNTIME_UNAVAILABLE
+    messages_unreadable: int  # dropped because a handler let MessageError pass, each with a line in the log
+    handlers_failed: int     # ended with an exception, each with a traceback in the log
+    handlers_running: int
+    inbox_messages: int      # waiting for a handler
+    inbox_bytes: int
+    inbox_full: int          # how often reading stopped because the inbox was full
+    answers_unsent: int      # to a bridge that is gone or does not read
+    events_published: int
+    events_replayed: int     # sent again, for REPLAY
+    events_lost: int         # asked for and no longer held
+    replay_events: int       # held
+    replay_bytes: int
+    replay_evicted: int      # no longer held, asked for or not
+    runs_open: int
+    runs_abandoned: int      # cancelled because nobody reads them
+
+
+class Core:
+    """Not for direct use: Runtime and sync.Runtime."""
+
+    def __init__(self, name: str = "agent", *, commands: str = "@tcp://127.0.0.1:5555",
+                 events: str = "@tcp://127.0.0.1:5556", curve: Optional[Curve] = None, max_handlers: int = 100,
+                 inbox_messages: int = 1_000, inbox_bytes: int = 16 << 20, replay_events: int = 10_000,
+                 replay_bytes: int = 64 << 20, max_event_bytes: int = 1 << 20, max_command_bytes: int = 16 << 20,
+                 events_hwm: int = 10_000, commands_hwm: int = 20_000, send_timeout_s: float = 5.0,
+                 linger_s: float = 1.0, grace_s: float = 5.0, cancel_abandoned: bool = True) -> None:
+        """
+        name               the runtime's name for bridges, and `agent_name` of its runs
+        commands, events   endpoints of ROUTER and PUB: a comma list, `@` binds, `>` connects, without either it binds;
+                           tcp://127.0.0.1:* takes a free port. Only loopback and ipc without `curve`
+        max_handlers       handlers at work at the same time; what comes beyond waits in the inbox
+        inbox_messages, inbox_bytes   of the inbox. When it is full nothing is read any more: nothing is lost, the bridge keeps
+                           `runtime-queue-messages` and then tells clients RUNTIME_UNAVAILABLE. PING and REPLAY wait too then
+        replay_events, replay_bytes   how much is held for bridges that missed something; the oldest goes first
+        max_event_bytes    of one event; what the bridge's option of this name says
+        max_command_bytes  of one frame of a bridge; one that sends more is cut off
+        events_hwm         events that wait for one bridge (ZMQ_SNDHWM); beyond it PUB drops and the bridge asks again
+        commands_hwm       commands that wait for one bridge; beyond it send() and its like wait
+        send_timeout_s     how long they wait
+        linger_s           how long the end waits until what was sent is out
+        grace_s            how long the end waits for handlers and runs before it cancels them
+        cancel_abandoned   whether runs that nobody reads are cancelled (`abandon-grace-s` of the bridge)
+        """
+        for option, value in {"max_handlers": max_handlers, "inbox_messages": inbox_messages, "inbox_bytes": inbox_bytes,
+                              "events_hwm": events_hwm, "commands_hwm": commands_hwm}.items():
+            if value < 1:
+                raise StartError(f"{option}={value}: at least 1 (there is no such thing as no limit)")
+        self.name = name
+        self.grace_s = grace_s
+        self.cancel_abandoned = cancel_abandoned
+        self.commands_endpoints: List[str] = []  # bound and connected, after the start
+        self.events_endpoints: List[str] = []
+        self._commands, self._events, self._curve = commands, events, curve
+        self._hwm = (commands_hwm, events_hwm)
+        self._max_command_bytes, self._send_timeout_s, self._linger_s = max_command_bytes, send_timeout_s, linger_s
+        self._inbox_limits = (max_handlers, inbox_messages, inbox_bytes)
+        self._publisher = Publisher(Limits(replay_events, replay_bytes, max_event_bytes))
+        self._handlers: Dict[str, Handler] = {}
+        self._runs: Dict[str, Run] = {}
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._bridges: collections.OrderedDict[bytes, str] = collections.OrderedDict()
+        self._connections: collections.OrderedDict[Tuple[bytes, str], Connection] = collections.OrderedDict()
+        self._replays: Dict[bytes, List[asyncio.Task[None]]] = {}
+        self._takers = {"HELLO": self._on_hello, "PING": self._on_ping, "PONG": self._on_pong,
+                        "CONNECT": self._on_connect, "MESSAGE": self._on_message, "DISCONNECT": self._on_disconnect,
+                        "ABANDONED": self._on_abandoned, "REPLAY": self._on_replay}
+        self._state = "new"  # new, open, stopping, stopped
+        self._context: Optional[zmq.Context[Any]] = None
+
+    # --- handlers -------------------------------------------------------------------------------------------------
+
+    def on_message(self, handler: H) -> H:
+        """Decorator: the handler of every Message."""
+        return self._register("message", handler)
+
+    def on_connect(self, handler: H) -> H:
+        """Decorator: the handler of every Connection; begins before that of its first message. After a restart of this runtime
+        or of the link it is called again for every live connection, with `resumed` true."""
+        return self._register("connect", handler)
+
+    def on_disconnect(self, handler: H) -> H:
+        """Decorator: the handler of every Disconnect."""
+        return self._register("disconnect", handler)
+
+    def on_abandoned(self, handler: H) -> H:
+        """Decorator: the handler of every Abandoned. The runs have been cancelled by then, unless `cancel_abandoned` is off."""
+        return self._register("abandoned", handler)
+
+    def _register(self, kind: str, handler: H) -> H:
+        if kind in self._handlers:
+            raise StartError(f"on_{kind} has a handler already")
+        self._handlers[kind] = handler
+        return handler
+
+    # --- what an agent says, from any thread ----------------------------------------------------------------------
+
+    def run(self, user: str, *, thread_id: Optional[str] = None, run_id: Optional[str] = None,
+            agent_name: Optional[str] = None, task_description: Optional[str] = None, **fields: Any) -> Run:
+        """A run of this user, which begins with `async with` or `with`. `run_id` is made when none is given; `fields` go into
+        `agent_started`. EventError for what cannot be."""
+        wire.check_user(user)
+        check_fields(fields)
+        started = {} if task_description is None else {"task_description": task_description}
+        fixed = fixed_fields(run_id, thread_id, self.name if agent_name is None else agent_name)
+        return Run(self, user, fixed, {**started, **fields})
+
+    def emit(self, user: str, kind: str, /, *, connection: Optional[Connection] = None, **fields: Any) -> None:
+        """An event outside of a run, to all of the user's connections, or only to this one. Never waits."""
+        check_fields(fields)
+        if connection is not None:
+            if connection.user != user:
+                raise EventError(f"connection {connection.id} is not of user {user!r}")
+            fields["connection_id"] = connection.id
+        self._publish(user, make_event(user, kind, fields))
+
+    @property
+    def publisher(self) -> str:
+        """The name under which events are numbered, new with every Runtime."""
+        return self._publisher.name
+
+    @property
+    def bridges(self) -> List[str]:
+        """Ids of the bridges that have said HELLO, the latest one last."""
+        return list(self._bridges.values())
+
+    def connections(self, user: Optional[str] = None) -> List[Connection]:
+        """Live connections, of all bridges; all, or those of this user."""
+        return [one for one in list(self._connections.values()) if user in (None, one.user)]
+
+    @property
+    def runs(self) -> List[Run]:
+        """Open runs."""
+        return list(self._runs.values())
+
+    @property
+    def stats(self) -> Stats:
+        """A copy of the counters."""
+        seq, held, held_bytes, evicted = self._publisher.state()
+        inbox = getattr(self, "_inbox", None)
+        waiting = (inbox.running, inbox.waiting, inbox.bytes) if inbox else (0, 0, 0)
+        count = self._counts
+        return Stats(commands_received=count["received"], commands_malformed=count["malformed"],
+                     messages_refused=count["refused"],
+                     messages_unreadable=count["unreadable"], handlers_failed=count["failed"], handlers_running=waiting[0],
+                     inbox_messages=waiting[1], inbox_bytes=waiting[2], inbox_full=count["full"],
+                     answers_unsent=count["unsent"], events_published=seq, events_replayed=count["replayed"],
+                     events_lost=count["lost"], replay_events=held, replay_bytes=held_bytes, replay_evicted=evicted,
+                     runs_open=len(self._runs), runs_abandoned=count["abandoned"])
+
+    def _publish(self, user: str, event: Mapping[str, Any]) -> None:
+        self._publisher.publish(user, event)
+
+    def _check_event(self, event: Mapping[str, Any]) -> None:
+        self._publisher.check(event)
+
+    def _run_begins(self, run: Run) -> None:
+        if self._runs.setdefault(run.run_id, run) is not run:
+            raise EventError(f"a run {run.run_id} is open already")
+
+    def _run_ended(self, run: Run) -> None:
+        self._runs.pop(run.run_id, None)
+        if self._state == "stopping":
+            with contextlib.suppress(RuntimeError):  # the loop has gone meanwhile
+                self._loop.call_soon_threadsafe(self._inbox.poke)
+
+    # --- life, in the loop ----------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        if self._state != "new":
+            raise StartError("a Runtime starts once; make a new one")
+        self._context = zmq.Context()
+        sockets: List[zmq.Socket[bytes]] = []
+        auth = None
+        try:
+            auth = endpoints.authenticator(self._context, self._curve)
+            sockets = [self._socket(kind, hwm) for kind, hwm in zip((zmq.ROUTER, zmq.PUB), self._hwm)]
+            self.commands_endpoints = endpoints.attach(sockets[0], self._commands, self._curve)
+            self.events_endpoints = endpoints.attach(sockets[1], self._events, self._curve)
+        except BaseException:
+            for socket in sockets:
+                socket.close(linger=0)
+            if auth:
+                auth.stop()
+            self._context.term()
+            raise
+        self._auth = auth
+        self._open(*sockets)
+
+    def _open(self, router: zmq.Socket[bytes], pub: zmq.Socket[bytes]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._over.add_done_callback(lambda over: over.cancelled() or over.exception())  # nobody need look
+        self._hurry = asyncio.Event()
+        self._inbox = Inbox(*self._inbox_limits)
+        self._link = Link(router, self._send_timeout_s)
+        self._publisher.open(pub)
+        self._state = "open"
+        self._reader = asyncio.ensure_future(self._read())
+        self._reader.add_done_callback(self._reader_ended)
+
+    def _socket(self, kind: int, hwm: int) -> zmq.Socket[bytes]:
+        assert self._context is not None
+        socket: zmq.Socket[bytes] = self._context.socket(kind)
+        socket.linger = round(self._linger_s * 1000)
+        socket.sndhwm = hwm
+        socket.maxmsgsize = self._max_command_bytes
+        if kind == zmq.ROUTER:
+            socket.router_handover = 1   # a bridge that comes back under its old id replaces its old connection
+            socket.router_mandatory = 1  # a command for a bridge that is gone fails instead of vanishing
+        return socket
+
+    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
+        if not reader.cancelled() and reader.exception() and not self._over.done():
+            self._over.set_exception(reader.exception() or NotRunning())
+
+    async def _serve(self) -> None:
+        if self._state == "new":
+            raise NotRunning("start() comes before serve(), or `async with Runtime(...) as rt:`")
+        await asyncio.shield(self._over)
+
+    async def _stop(self, grace_s: Optional[float] = None) -> None:
+        if self._state == "new":
+            self._state = "stopped"
+            self._publisher.close()
+        elif self._state == "open":
+            self._state = "stopping"
+            try:
+                await self._wind_up(self.grace_s if grace_s is None else grace_s)
+            finally:
+                await self._shut()
+        elif self._state == "stopping":
+            if grace_s is not None and grace_s <= 0:
+                self._hurry.set()
+            await asyncio.wait({self._over})
+
+    async def _wind_up(self, grace_s: float) -> None:
+        """Handlers and runs may end by themselves; then they are cancelled; then runs are ended for them."""
+        idle = asyncio.ensure_future(self._inbox.wait(self._is_idle))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({idle, hurry}, timeout=max(0.0, grace_s), return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        for item in self._inbox.clear():
+            if item.message:
+                self._refuse(item.message)
+        for run in self.runs:
+            run.cancel(STOPPING)
+        if not self._is_idle():
+            await asyncio.sleep(0)  # runs first, so that theirs is the reason
+            self._interrupt_handlers()
+            await asyncio.wait({idle}, timeout=LAST_S)
+        idle.cancel()
+        self._inbox.interrupt()
+        for run in self.runs:
+            LOG.warning("run %s did not end within %g s and is ended", run.run_id, LAST_S)
+            run._end_cancelled(STOPPING)
+
+    def _is_idle(self) -> bool:
+        return not (self._inbox.running or self._inbox.waiting or self._runs)
+
+    def _interrupt_handlers(self) -> None:
+        self._inbox.interrupt()
+
+    async def _shut(self) -> None:
+        self._reader.cancel()
+        found = self._link.take()
+        while found is not None:  # what came in the meantime is refused, not forgotten
+            self._take_frames(*found)
+            found = self._link.take()
+        replays = [task for tasks in self._replays.values() for task in tasks]
+        for task in replays:
+            task.cancel()
+        await asyncio.gather(self._reader, *replays, return_exceptions=True)
+        self._publisher.close()
+        self._link.close()
+        if self._auth:
+            self._auth.stop()
+        assert self._context is not None
+        await self._loop.run_in_executor(None, self._context.term)  # waits for the linger time at most
+        self._state = "stopped"
+        if not self._over.done():
+            self._over.set_result(None)
+
+    # --- what bridges say -----------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        count = 0
+        while True:
+            self._take_frames(*await self._link.receive())
+            count += 1
+            if self._inbox.is_full():
+                self._counts["full"] += 1
+                LOG.warning("the inbox is full (%d messages, %d bytes): reading stops until handlers have ended",
+                            self._inbox.waiting, self._inbox.bytes)
+                await self._inbox.room()
+            elif count % BATCH == 0:
+                await asyncio.sleep(0)
+
+    def _take_frames(self, bridge: bytes, frames: List[bytes]) -> None:
+        try:
+            command = wire.read_command(frames)
+            self._takers[command.name](bridge, command)
+        except (wire.Malformed, EventError) as fault:  # EventError: `t` of a PING, nested too deep to be packed again
+            self._counts["malformed"] += 1
+            LOG.warning("malformed command dropped: %s", fault)
+        else:
+            self._counts["received"] += 1
+
+    def _on_hello(self, bridge: bytes, command: wire.Command) -> None:
+        name, protocol = command.header("bridge", str, ""), command.header("protocol", int, wire.PROTOCOL)
+        LOG.info("HELLO of bridge %r, protocol %r", name, protocol)
+        if protocol != wire.PROTOCOL:
+            LOG.warning("bridge %r speaks protocol %r, this package %r", name, protocol, wire.PROTOCOL)
+        self._bridges[bridge] = name
+        self._bridges.move_to_end(bridge)
+        self._forget_connections(bridge)  # CONNECT comes anew for each that is alive
+        while len(self._bridges) > MAX_BRIDGES:
+            gone, name = self._bridges.popitem(last=False)
+            self._forget_connections(gone)
+            LOG.warning("bridge %r is forgotten: more than %d have said HELLO", name, MAX_BRIDGES)
+        self._answer(bridge, "HELLO", {"protocol": wire.PROTOCOL, "runtime": self.name, "publisher": self._publisher.name,
+                                       "seq": self._publisher.seq, "sdk": f"agentbridge-python/{__version__}"})
+
+    def _forget_connections(self, bridge: bytes) -> None:
+        for key in [key for key in self._connections if key[0] == bridge]:
+            del self._connections[key]
+
+    def _on_ping(self, bridge: bytes, command: wire.Command) -> None:
+        self._answer(bridge, "PONG", {"t": command.headers.get("t"), "seq": self._publisher.seq})
+
+    def _on_pong(self, bridge: bytes, command: wire.Command) -> None:
+        pass
+
+    def _on_connect(self, bridge: bytes, command: wire.Command) -> None:
+        connection = read_connection(bridge, command)
+        self._connections[bridge, connection.id] = connection
+        self._connections.move_to_end((bridge, connection.id))
+        while len(self._connections) > MAX_CONNECTIONS:
+            _, gone = self._connections.popitem(last=False)
+            LOG.warning("what CONNECT said of %s is forgotten: more than %d connections", gone.id, MAX_CONNECTIONS)
+        self._deliver("connect", connection, command)
+
+    def _connection(self, bridge: bytes, command: wire.Command) -> Connection:
+        known = self._connections.get((bridge, command.connection))
+        if known is not None and known.user == command.user:
+            return known
+        return Connection(command.connection, command.user, bridge)
+
+    def _on_message(self, bridge: bytes, command: wire.Command) -> None:
+        message = read_message(self._connection(bridge, command), command)
+        if self._state != "open":
+            self._refuse(message)
+        elif "message" not in self._handlers:
+            LOG.warning("a message of %s has no handler: rt.on_message is missing", message.connection.id)
+            self._refuse(message)
+        else:
+            self._deliver("message", message, command)
+
+    def _on_disconnect(self, bridge: bytes, command: wire.Command) -> None:
+        gone = read_disconnect(self._connection(bridge, command), command)
+        self._connections.pop((bridge, command.connection), None)
+        self._deliver("disconnect", gone, command)
+
+    def _on_abandoned(self, _bridge: bytes, command: wire.Command) -> None:
+        abandoned = read_abandoned(command)
+        for run_id in abandoned.runs if self.cancel_abandoned else ():
+            run = self._runs.get(run_id)
+            if run is not None and run.user == abandoned.user:
+                self._counts["abandoned"] += 1
+                LOG.info("run %s is cancelled: its user has gone", run_id)
+                run.cancel("The user has gone.")
+        self._deliver("abandoned", abandoned, command)
+
+    def _on_replay(self, bridge: bytes, command: wire.Command) -> None:
+        publisher, first, last = read_replay(command)
+        open_ones = self._replays.setdefault(bridge, [])
+        if len(open_ones) >= MAX_QUESTIONS:
+            raise wire.Malformed(f"REPLAY: {MAX_QUESTIONS} are not answered yet")
+        task = asyncio.ensure_future(self._replay(open_ones[-1] if open_ones else None, bridge, publisher, first, last))
+        open_ones.append(task)
+        task.add_done_callback(lambda done: self._replayed(bridge, done))
+
+    def _replayed(self, bridge: bytes, task: asyncio.Task[None]) -> None:
+        self._replays[bridge].remove(task)
+        if not self._replays[bridge]:
+            del self._replays[bridge]
+
+    async def _replay(self, before: Optional[asyncio.Task[None]], bridge: bytes, publisher: str, first: int,
+                      last: int) -> None:
+        """The answer to one question, after that to the one before."""
+        if before:
+            await asyncio.wait({before})
+        try:
+            if publisher != self._publisher.name:
+                await self._link.send(bridge, lost_frames(publisher, first, last))
+                return
+            for count, answer in enumerate(self._publisher.replay(first, last), 1):
+                if isinstance(answer, Held):
+                    await self._link.send(bridge, wire.command_frames(
+                        "EVENT", "", answer.user, {"publisher": publisher, "seq": answer.seq}, answer.event))
+                    self._counts["replayed"] += 1
+                else:
+                    await self._link.send(bridge, lost_frames(publisher, *answer))
+                    self._counts["lost"] += answer.last - answer.first + 1
+                    LOG.warning("events %d to %d are asked for and no longer held", *answer)
+                if count % BATCH == 0:
+                    await asyncio.sleep(0)
+        except (BridgeGone, BridgeBusy, NotRunning) as fault:
+            self._counts["unsent"] += 1
+            LOG.warning("REPLAY %d to %d is not answered in full: %s", first, last, fault)
+
+    # --- what goes to one bridge ----------------------------------------------------------------------------------
+
+    def _answer(self, bridge: bytes, name: str, headers: Mapping[str, Any]) -> None:
+        self._try_send(bridge, wire.command_frames(name, headers=headers), name)
+
+    def _try_send(self, bridge: bytes, frames: List[bytes], what: str) -> None:
+        """Reading goes on whatever becomes of it: a bridge that does not read must not hold up the others."""
+        try:
+            self._link.try_send(bridge, frames)
+        except (BridgeGone, BridgeBusy, NotRunning) as fault:
+            self._counts["unsent"] += 1
+            LOG.warning("%s is not sent: %s", what, fault)
+
+    def _refuse(self, message: Message) -> None:
+        """The client is told as the bridge would have told it: this message was not taken."""
+        self._counts["refused"] += 1
+        connection = message.connection
+        LOG.warning("a message of %s is refused: %s", connection.id, REFUSED)
+        if connection.subprotocol == "raw":
+            frames = wire.command_frames("CLOSE", connection.id, connection.user, {"code": 1013, "reason": "Try again later"})
+        else:
+            frames = self._event_frames(connection, {
+                "type": "error_message", "error_code": "RUNTIME_UNAVAILABLE", "error_message": REFUSED,
+                "details": message_id_of(message)})
+        self._try_send(connection.bridge, frames, "RUNTIME_UNAVAILABLE")
+
+    def _event_frames(self, connection: Connection, event: Mapping[str, Any]) -> List[bytes]:
+        fields = {key: value for key, value in event.items() if key not in ("type", "event_id", "timestamp", "user_id")}
+        check_fields(fields)
+        for key, owner in (("user_id", connection.user), ("connection_id", connection.id)):
+            if event.get(key) not in (None, owner):
+                raise EventError(f"{key} {event[key]!r} is not that of the connection, {owner!r}")
+        made = make_event(connection.user, event.get("type", ""), fields)
+        made.update({key: event[key] for key in ("event_id", "timestamp") if key in event})
+        return wire.command_frames("SEND", connection.id, connection.user, {}, self._publisher.check(made))
+
+    async def _send(self, connection: Connection, event: Mapping[str, Any]) -> None:
+        await self._route(connection.bridge, self._event_frames(connection, event))
+
+    async def _send_frame(self, connection: Connection, data: Union[str, bytes]) -> None:
+        opcode = "text" if isinstance(data, str) else "binary"
+        body = data.encode(errors="replace") if isinstance(data, str) else bytes(data)
+        await self._route(connection.bridge, wire.command_frames(
+            "SEND", connection.id, connection.user, {"opcode": opcode}, body))
+
+    async def _close(self, connection: Connection, code: int, reason: str) -> None:
+        wire.check_close_code(code)
+        wire.check_reason(reason)
+        await self._route(connection.bridge, wire.command_frames(
+            "CLOSE", connection.id, connection.user, {"code": code, "reason": reason}))
+
+    async def _kick(self, user: str, reason: str) -> None:
+        wire.check_user(user)
+        wire.check_reason(reason)
+        headers = {"reason": reason} if reason else {}
+        where = {connection.bridge: None for connection in self.connections(user)}
+        for bridge in where or dict.fromkeys(self._bridges):
+            await self._route(bridge, wire.command_frames("KICK", "", user, headers))
+
+    async def _route(self, bridge: bytes, frames: List[bytes]) -> None:
+        if self._state not in ("open", "stopping"):
+            raise NotRunning(f"the runtime is {'not started yet' if self._state == 'new' else 'stopped'}")
+        await self._link.send(bridge, frames)
+
+    # --- handlers at work -----------------------------------------------------------------------------------------
+
+    def _deliver(self, kind: str, what: Union[Connection, Message, Disconnect, Abandoned], command: wire.Command) -> None:
+        if kind in self._handlers and self._state == "open":
+            handler = self._handlers[kind]
+            size = len(command.body) + sys.getsizeof(command.headers)
+            message = what if isinstance(what, Message) else None
+            self._inbox.put(Item(size, lambda: self._handle(kind, handler, what), message))
+
+    async def _handle(self, kind: str, handler: Handler, what: Any) -> None:
+        try:
+            await self._call(handler, what)
+        except (AgentError, RunCancelled) as fault:
+            LOG.info("on_%s ends: %s", kind, fault)
+        except MessageError as fault:  # the client's fault, not the agent's
+            self._counts["unreadable"] += 1
+            LOG.warning("a message of user %r is dropped: %s", what.user, fault)
+        except Exception:  # the agent's fault must not end the runtime
+            self._counts["failed"] += 1
+            LOG.exception("on_%s failed", kind)
+
+    async def _call(self, handler: Handler, what: Any) -> None:
+        raise NotImplementedError
+
+
+def lost_frames(publisher: str, first: int, last: int) -> List[bytes]:
+    """LOST."""
+    return wire.command_frames("LOST", headers={"publisher": publisher, "from": first, "to": last})
+
+
+def message_id_of(message: Message) -> Dict[str, str]:
+    """`message_id` of a message that has one, as `details` tell it."""
+    try:
+        message_id = message.json().get("message_id")
+    except MessageError:
+        return {}
+    return {"message_id": message_id} if isinstance(message_id, str) else {}
