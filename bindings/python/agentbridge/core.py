@@ -511,6 +511,7 @@ class Core:
             "CLOSE", connection.id, connection.user, {"code": code, "reason": reason}))
 
     async def _kick(self, user: str, reason: str) -> None:
+        self._check_open()
         wire.check_user(user)
         wire.check_reason(reason)
         headers = {"reason": reason} if reason else {}
@@ -519,9 +520,12 @@ class Core:
             await self._route(bridge, wire.command_frames("KICK", "", user, headers))
 
     async def _route(self, bridge: bytes, frames: List[bytes]) -> None:
+        self._check_open()
+        await self._link.send(bridge, frames)
+
+    def _check_open(self) -> None:
         if self._state not in ("open", "stopping"):
             raise NotRunning(f"the runtime is {'not started yet' if self._state == 'new' else 'stopped'}")
-        await self._link.send(bridge, frames)
 
     # --- handlers at work -----------------------------------------------------------------------------------------
 
@@ -538,11 +542,11 @@ class Core:
         except (AgentError, RunCancelled) as fault:
             LOG.info("on_%s ends: %s", kind, fault)
         except MessageError as fault:  # the client's fault, not the agent's
-            self._counts["unreadable"] += 1
             LOG.warning("a message of user %r is dropped: %s", what.user, fault)
+            self._counts["unreadable"] += 1
         except Exception:  # the agent's fault must not end the runtime
-            self._counts["failed"] += 1
             LOG.exception("on_%s failed", kind)
+            self._counts["failed"] += 1
 
     async def _call(self, handler: Handler, what: Any) -> None:
         raise NotImplementedError

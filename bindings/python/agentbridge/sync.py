@@ -100,9 +100,11 @@ class Runtime(Core):
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In the loop; its result."""
-        if self._state not in ("open", "stopping"):
+        try:
+            self._check_open()
+        except NotRunning:
             coroutine.close()
-            raise NotRunning(f"the runtime is {'not started yet' if self._state == 'new' else 'stopped'}")
+            raise
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _stop_soon(self, grace_s: Optional[float]) -> None:
