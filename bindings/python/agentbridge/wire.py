@@ -46,7 +46,7 @@ def unpack(data: bytes) -> Any:
     """One MessagePack value with nothing behind it. ValueError when it is none."""
     try:
         return msgpack.unpackb(data, strict_map_key=False)
-    except (TypeError, RecursionError, MemoryError) as fault:  # a list as a key; nested without end
+    except (TypeError, ValueError, RecursionError, MemoryError) as fault:  # a list as a key; nested without end; ...
         raise ValueError(str(fault) or type(fault).__name__) from None
 
 

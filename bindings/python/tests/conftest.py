@@ -19,8 +19,17 @@ def keys_fixture():
     return Keys()
 
 
+@pytest.fixture(name="hosted")
+def hosted_fixture():
+    """What `host` has made. It ends after the bridges, which would wait for a runtime that is gone."""
+    hosted = []
+    yield hosted
+    for one in hosted:
+        one.stop()
+
+
 @pytest.fixture(name="stack")
-def stack_fixture(keys):
+def stack_fixture(keys, hosted):  # pylint: disable=unused-argument
     """Maker of bridges and clients."""
     stack = Stack(keys)
     yield stack
@@ -28,17 +37,11 @@ def stack_fixture(keys):
 
 
 @pytest.fixture(name="host")
-def host_fixture(stack):
-    """Starts a runtime, of asyncio or of threads, on ipc endpoints of its own. All end before the bridges do."""
-    hosted = []
-
+def host_fixture(stack, hosted):
+    """Makes a runtime, of asyncio or of threads, on ipc endpoints of its own."""
     def host(kind, **options):
-        commands, events = stack.endpoints()
-        number = len(hosted)
-        runtime = kind(**{"commands": f"@{commands}-{number}", "events": f"@{events}-{number}", "grace_s": 0, **options})
-        hosted.append(Hosted(runtime))
+        commands, events = (f"@{endpoint}-{len(hosted)}" for endpoint in stack.endpoints())
+        hosted.append(Hosted(kind(**{"commands": commands, "events": events, "grace_s": 0, **options})))
         return hosted[-1]
 
-    yield host
-    for one in hosted:
-        one.stop()
+    return host
