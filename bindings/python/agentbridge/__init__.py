@@ -5,13 +5,14 @@ import inspect
 from typing import Any, Callable, Union
 
 from . import events, sync
-from .core import Core, Stats
+from .core import Core
 from .endpoints import Curve
 from .errors import (AgentBridgeError, AgentError, BridgeBusy, BridgeGone, EventError, MessageError, NotRunning,
                      RunCancelled, RunEnded, StartError)
 from .messages import Abandoned, Connection, Disconnect, Message
 from .run import Run, Tool
 from .runtime import Runtime
+from .stats import Stats
 from .version import __version__
 
 

@@ -1,7 +1,7 @@
 """What both runtimes, for asyncio and for threads, have in common. The picture:
 
     bridge ─▶ ROUTER ─▶ Link.receive ─▶ Core._read ─▶ Core._take ─▶ Inbox ─▶ a handler
-                                                        ├ HELLO, PING, REPLAY: answered at once ─▶ Link ─▶ bridge
+                                                        ├ HELLO, PING, REPLAY (Replayer): answered at once ─▶ Link ─▶ bridge
                                                         └ ABANDONED: Run.cancel
     bridge ◀─ PUB ◀─ Publisher.publish ◀─ Core._publish ◀─ Run (any thread)
 """
@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import logging
 import sys
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar, Union
 
 import zmq
 
-from . import endpoints, wire
+from . import endpoints, speech, wire
 from .endpoints import Curve
 from .errors import AgentError, BridgeBusy, BridgeGone, EventError, MessageError, NotRunning, RunCancelled, StartError
 from .events import check_fields, make_event
@@ -25,45 +24,20 @@ from .inbox import Inbox, Item
 from .link import Link
 from .messages import (Abandoned, Connection, Disconnect, Message, read_abandoned, read_connection, read_disconnect,
                        read_message, read_replay)
-from .publisher import Held, Limits, Publisher
+from .publisher import Limits, Publisher
+from .registry import Registry
+from .replayer import Replayer
 from .run import Run, fixed_fields
+from .stats import Stats
 from .version import __version__
 
 LOG = logging.getLogger("agentbridge")
-MAX_BRIDGES = 256         # followed; the one that was silent for the longest time is forgotten first
-MAX_CONNECTIONS = 100_000  # the same
-MAX_QUESTIONS = 8         # REPLAYs of one bridge that wait for their answer
-BATCH = 32                # commands read, or events replayed, before others in the loop have their turn
-LAST_S = 2.0              # for handlers that have been cancelled
-REFUSED = "The agent is not taking messages now."
+BATCH = 32    # commands read before others in the loop have their turn
+LAST_S = 2.0  # for handlers that have been cancelled
 STOPPING = "The agent is shutting down."
 
 Handler = Callable[[Any], Any]
 H = TypeVar("H", bound=Handler)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stats:
-    """What has happened since the start, and how things stand (Runtime.stats)."""
-
-    commands_received: int   # well-formed ones
-    commands_malformed: int  # dropped, each with a line in the log
-    messages_refused: int    # while stopping, or without an on_message handler; their clients were told RUNTIME_UNAVAILABLE
-    messages_unreadable: int  # dropped because a handler let MessageError pass, each with a line in the log
-    handlers_failed: int     # ended with an exception, each with a traceback in the log
-    handlers_running: int
-    inbox_messages: int      # waiting for a handler
-    inbox_bytes: int
-    inbox_full: int          # how often reading stopped because the inbox was full
-    answers_unsent: int      # to a bridge that is gone or does not read
-    events_published: int
-    events_replayed: int     # sent again, for REPLAY
-    events_lost: int         # asked for and no longer held
-    replay_events: int       # held
-    replay_bytes: int
-    replay_evicted: int      # no longer held, asked for or not
-    runs_open: int
-    runs_abandoned: int      # cancelled because nobody reads them
 
 
 class Core:
@@ -109,9 +83,7 @@ class Core:
         self._handlers: Dict[str, Handler] = {}
         self._runs: Dict[str, Run] = {}
         self._counts: collections.Counter[str] = collections.Counter()
-        self._bridges: collections.OrderedDict[bytes, str] = collections.OrderedDict()
-        self._connections: collections.OrderedDict[Tuple[bytes, str], Connection] = collections.OrderedDict()
-        self._replays: Dict[bytes, List[asyncio.Task[None]]] = {}
+        self._registry = Registry()
         self._takers = {"HELLO": self._on_hello, "PING": self._on_ping, "PONG": self._on_pong,
                         "CONNECT": self._on_connect, "MESSAGE": self._on_message, "DISCONNECT": self._on_disconnect,
                         "ABANDONED": self._on_abandoned, "REPLAY": self._on_replay}
@@ -172,11 +144,11 @@ class Core:
     @property
     def bridges(self) -> List[str]:
         """Ids of the bridges that have said HELLO, the latest one last."""
-        return list(self._bridges.values())
+        return [name for _, name in self._registry.bridges()]
 
     def connections(self, user: Optional[str] = None) -> List[Connection]:
         """Live connections, of all bridges; all, or those of this user."""
-        return [one for one in list(self._connections.values()) if user in (None, one.user)]
+        return self._registry.connections(user)
 
     @property
     def runs(self) -> List[Run]:
@@ -244,6 +216,7 @@ class Core:
         self._hurry = asyncio.Event()
         self._inbox = Inbox(*self._inbox_limits)
         self._link = Link(router, self._send_timeout_s)
+        self._replayer = Replayer(self._link, self._publisher, self._counts)
         self._publisher.open(pub)
         self._state = "open"
         self._reader = asyncio.ensure_future(self._read())
@@ -317,10 +290,7 @@ class Core:
         while found is not None:  # what came in the meantime is refused, not forgotten
             self._take_frames(*found)
             found = self._link.take()
-        replays = [task for tasks in self._replays.values() for task in tasks]
-        for task in replays:
-            task.cancel()
-        await asyncio.gather(self._reader, *replays, return_exceptions=True)
+        await asyncio.gather(self._reader, self._replayer.stop(), return_exceptions=True)
         self._publisher.close()
         self._link.close()
         if self._auth:
@@ -361,19 +331,9 @@ class Core:
         LOG.info("HELLO of bridge %r, protocol %r", name, protocol)
         if protocol != wire.PROTOCOL:
             LOG.warning("bridge %r speaks protocol %r, this package %r", name, protocol, wire.PROTOCOL)
-        self._bridges[bridge] = name
-        self._bridges.move_to_end(bridge)
-        self._forget_connections(bridge)  # CONNECT comes anew for each that is alive
-        while len(self._bridges) > MAX_BRIDGES:
-            gone, name = self._bridges.popitem(last=False)
-            self._forget_connections(gone)
-            LOG.warning("bridge %r is forgotten: more than %d have said HELLO", name, MAX_BRIDGES)
+        self._registry.hello(bridge, name)
         self._answer(bridge, "HELLO", {"protocol": wire.PROTOCOL, "runtime": self.name, "publisher": self._publisher.name,
                                        "seq": self._publisher.seq, "sdk": f"agentbridge-python/{__version__}"})
-
-    def _forget_connections(self, bridge: bytes) -> None:
-        for key in [key for key in self._connections if key[0] == bridge]:
-            del self._connections[key]
 
     def _on_ping(self, bridge: bytes, command: wire.Command) -> None:
         self._answer(bridge, "PONG", {"t": command.headers.get("t"), "seq": self._publisher.seq})
@@ -383,21 +343,11 @@ class Core:
 
     def _on_connect(self, bridge: bytes, command: wire.Command) -> None:
         connection = read_connection(bridge, command)
-        self._connections[bridge, connection.id] = connection
-        self._connections.move_to_end((bridge, connection.id))
-        while len(self._connections) > MAX_CONNECTIONS:
-            _, gone = self._connections.popitem(last=False)
-            LOG.warning("what CONNECT said of %s is forgotten: more than %d connections", gone.id, MAX_CONNECTIONS)
+        self._registry.add(connection)
         self._deliver("connect", connection, command)
 
-    def _connection(self, bridge: bytes, command: wire.Command) -> Connection:
-        known = self._connections.get((bridge, command.connection))
-        if known is not None and known.user == command.user:
-            return known
-        return Connection(command.connection, command.user, bridge)
-
     def _on_message(self, bridge: bytes, command: wire.Command) -> None:
-        message = read_message(self._connection(bridge, command), command)
+        message = read_message(self._registry.of(bridge, command), command)
         if self._state != "open":
             self._refuse(message)
         elif "message" not in self._handlers:
@@ -407,8 +357,8 @@ class Core:
             self._deliver("message", message, command)
 
     def _on_disconnect(self, bridge: bytes, command: wire.Command) -> None:
-        gone = read_disconnect(self._connection(bridge, command), command)
-        self._connections.pop((bridge, command.connection), None)
+        gone = read_disconnect(self._registry.of(bridge, command), command)
+        self._registry.remove(gone.connection)
         self._deliver("disconnect", gone, command)
 
     def _on_abandoned(self, _bridge: bytes, command: wire.Command) -> None:
@@ -422,42 +372,7 @@ class Core:
         self._deliver("abandoned", abandoned, command)
 
     def _on_replay(self, bridge: bytes, command: wire.Command) -> None:
-        publisher, first, last = read_replay(command)
-        open_ones = self._replays.setdefault(bridge, [])
-        if len(open_ones) >= MAX_QUESTIONS:
-            raise wire.Malformed(f"REPLAY: {MAX_QUESTIONS} are not answered yet")
-        task = asyncio.ensure_future(self._replay(open_ones[-1] if open_ones else None, bridge, publisher, first, last))
-        open_ones.append(task)
-        task.add_done_callback(lambda done: self._replayed(bridge, done))
-
-    def _replayed(self, bridge: bytes, task: asyncio.Task[None]) -> None:
-        self._replays[bridge].remove(task)
-        if not self._replays[bridge]:
-            del self._replays[bridge]
-
-    async def _replay(self, before: Optional[asyncio.Task[None]], bridge: bytes, publisher: str, first: int,
-                      last: int) -> None:
-        """The answer to one question, after that to the one before."""
-        if before:
-            await asyncio.wait({before})
-        try:
-            if publisher != self._publisher.name:
-                await self._link.send(bridge, lost_frames(publisher, first, last))
-                return
-            for count, answer in enumerate(self._publisher.replay(first, last), 1):
-                if isinstance(answer, Held):
-                    await self._link.send(bridge, wire.command_frames(
-                        "EVENT", "", answer.user, {"publisher": publisher, "seq": answer.seq}, answer.event))
-                    self._counts["replayed"] += 1
-                else:
-                    await self._link.send(bridge, lost_frames(publisher, *answer))
-                    self._counts["lost"] += answer.last - answer.first + 1
-                    LOG.warning("events %d to %d are asked for and no longer held", *answer)
-                if count % BATCH == 0:
-                    await asyncio.sleep(0)
-        except (BridgeGone, BridgeBusy, NotRunning) as fault:
-            self._counts["unsent"] += 1
-            LOG.warning("REPLAY %d to %d is not answered in full: %s", first, last, fault)
+        self._replayer.ask(bridge, *read_replay(command))
 
     # --- what goes to one bridge ----------------------------------------------------------------------------------
 
@@ -473,51 +388,26 @@ class Core:
             LOG.warning("%s is not sent: %s", what, fault)
 
     def _refuse(self, message: Message) -> None:
-        """The client is told as the bridge would have told it: this message was not taken."""
+        LOG.warning("a message of %s is refused: %s", message.connection.id, speech.REFUSED)
+        self._try_send(message.connection.bridge, speech.refusal(self._publisher, message), "RUNTIME_UNAVAILABLE")
         self._counts["refused"] += 1
-        connection = message.connection
-        LOG.warning("a message of %s is refused: %s", connection.id, REFUSED)
-        if connection.subprotocol == "raw":
-            frames = wire.command_frames("CLOSE", connection.id, connection.user, {"code": 1013, "reason": "Try again later"})
-        else:
-            frames = self._event_frames(connection, {
-                "type": "error_message", "error_code": "RUNTIME_UNAVAILABLE", "error_message": REFUSED,
-                "details": message_id_of(message)})
-        self._try_send(connection.bridge, frames, "RUNTIME_UNAVAILABLE")
-
-    def _event_frames(self, connection: Connection, event: Mapping[str, Any]) -> List[bytes]:
-        fields = {key: value for key, value in event.items() if key not in ("type", "event_id", "timestamp", "user_id")}
-        check_fields(fields)
-        for key, owner in (("user_id", connection.user), ("connection_id", connection.id)):
-            if event.get(key) not in (None, owner):
-                raise EventError(f"{key} {event[key]!r} is not that of the connection, {owner!r}")
-        made = make_event(connection.user, event.get("type", ""), fields)
-        made.update({key: event[key] for key in ("event_id", "timestamp") if key in event})
-        return wire.command_frames("SEND", connection.id, connection.user, {}, self._publisher.check(made))
 
     async def _send(self, connection: Connection, event: Mapping[str, Any]) -> None:
-        await self._route(connection.bridge, self._event_frames(connection, event))
+        await self._route(connection.bridge, speech.send(self._publisher, connection, event))
 
     async def _send_frame(self, connection: Connection, data: Union[str, bytes]) -> None:
-        opcode = "text" if isinstance(data, str) else "binary"
-        body = data.encode(errors="replace") if isinstance(data, str) else bytes(data)
-        await self._route(connection.bridge, wire.command_frames(
-            "SEND", connection.id, connection.user, {"opcode": opcode}, body))
+        await self._route(connection.bridge, speech.send_frame(connection, data))
 
     async def _close(self, connection: Connection, code: int, reason: str) -> None:
-        wire.check_close_code(code)
-        wire.check_reason(reason)
-        await self._route(connection.bridge, wire.command_frames(
-            "CLOSE", connection.id, connection.user, {"code": code, "reason": reason}))
+        await self._route(connection.bridge, speech.close(connection, code, reason))
 
     async def _kick(self, user: str, reason: str) -> None:
+        """Where the user has connections; when none is known, everywhere."""
         self._check_open()
-        wire.check_user(user)
-        wire.check_reason(reason)
-        headers = {"reason": reason} if reason else {}
+        frames = speech.kick(user, reason)
         where = {connection.bridge: None for connection in self.connections(user)}
-        for bridge in where or dict.fromkeys(self._bridges):
-            await self._route(bridge, wire.command_frames("KICK", "", user, headers))
+        for bridge in where or dict(self._registry.bridges()):
+            await self._route(bridge, frames)
 
     async def _route(self, bridge: bytes, frames: List[bytes]) -> None:
         self._check_open()
@@ -550,17 +440,3 @@ class Core:
 
     async def _call(self, handler: Handler, what: Any) -> None:
         raise NotImplementedError
-
-
-def lost_frames(publisher: str, first: int, last: int) -> List[bytes]:
-    """LOST."""
-    return wire.command_frames("LOST", headers={"publisher": publisher, "from": first, "to": last})
-
-
-def message_id_of(message: Message) -> Dict[str, str]:
-    """`message_id` of a message that has one, as `details` tell it."""
-    try:
-        message_id = message.json().get("message_id")
-    except MessageError:
-        return {}
-    return {"message_id": message_id} if isinstance(message_id, str) else {}

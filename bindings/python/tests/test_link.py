@@ -170,7 +170,7 @@ def test_a_bridge_that_comes_back_replaces_its_old_connection(meet):
 
 
 def test_many_bridges_are_forgotten_in_order(meet, monkeypatch):
-    monkeypatch.setattr("agentbridge.core.MAX_BRIDGES", 2)
+    monkeypatch.setattr("agentbridge.registry.MAX_BRIDGES", 2)
     hosted, first = meet(agentbridge.Runtime(**ONE), b"b0")
     peers = [first] + [meet(hosted, b"b%d" % number)[1] for number in (1, 2)]
     for number, peer in enumerate(peers):
