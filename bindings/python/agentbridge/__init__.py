@@ -1,4 +1,4 @@
-"""agentbridge: the runtime's side of the bridge, for agents in Python. `Runtime` is for asyncio, `agentbridge.sync` for threads."""
+"""The runtime's side of agentbridge, for agents in Python. `Runtime` is for asyncio, `agentbridge.sync` for threads."""
 from __future__ import annotations
 
 import inspect

@@ -89,6 +89,7 @@ class Core:
                         "ABANDONED": self._on_abandoned, "REPLAY": self._on_replay}
         self._state = "new"  # new, open, stopping, stopped
         self._context: Optional[zmq.Context[Any]] = None
+        self._stopper: Optional[asyncio.Future[None]] = None
 
     # --- handlers -------------------------------------------------------------------------------------------------
 
@@ -248,14 +249,17 @@ class Core:
             self._publisher.close()
         elif self._state == "open":
             self._state = "stopping"
-            try:
-                await self._wind_up(self.grace_s if grace_s is None else grace_s)
-            finally:
-                await self._shut()
-        elif self._state == "stopping":
-            if grace_s is not None and grace_s <= 0:
-                self._hurry.set()
-            await asyncio.wait({self._over})
+            self._stopper = asyncio.ensure_future(self._end(self.grace_s if grace_s is None else grace_s))
+        elif self._state == "stopping" and grace_s is not None and grace_s <= 0:
+            self._hurry.set()
+        if self._stopper is not None:  # a task of its own: the handler that asked for the end may be cancelled by it
+            await asyncio.shield(self._stopper)
+
+    async def _end(self, grace_s: float) -> None:
+        try:
+            await self._wind_up(grace_s)
+        finally:
+            await self._shut()
 
     async def _wind_up(self, grace_s: float) -> None:
         """Handlers and runs may end by themselves; then they are cancelled; then runs are ended for them."""
@@ -402,12 +406,15 @@ class Core:
         await self._route(connection.bridge, speech.close(connection, code, reason))
 
     async def _kick(self, user: str, reason: str) -> None:
-        """Where the user has connections; when none is known, everywhere."""
+        """Where the user has connections; when none is known, everywhere. One bridge that fails does not save the others."""
         self._check_open()
         frames = speech.kick(user, reason)
-        where = {connection.bridge: None for connection in self.connections(user)}
-        for bridge in where or dict(self._registry.bridges()):
-            await self._route(bridge, frames)
+        where = {connection.bridge for connection in self.connections(user)}
+        bridges = where or {bridge for bridge, _ in self._registry.bridges()}
+        results = await asyncio.gather(*(self._route(bridge, frames) for bridge in bridges), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _route(self, bridge: bytes, frames: List[bytes]) -> None:
         self._check_open()

@@ -133,7 +133,8 @@ class Run:
 
     def thinking(self, delta: Optional[str] = None, /, *, reasoning: Optional[str] = None,
                  step_number: Optional[int] = None, **fields: Any) -> None:
-        """`agent_thinking`: a piece of a thought, `thinking("…")`, which clients append; or a whole one, `thinking(reasoning="…")`."""
+        """`agent_thinking`: a piece of a thought, `thinking("…")`, which clients append; or a whole one,
+        `thinking(reasoning="…")`."""
         if (delta is None) == (reasoning is None):
             raise EventError("thinking wants either a delta or reasoning=")
         given = {"delta": delta, "reasoning": reasoning, "step_number": step_number}

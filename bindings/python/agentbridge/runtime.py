@@ -34,9 +34,9 @@ class Runtime(Core):
         await self._serve()
 
     async def stop(self, grace_s: Optional[float] = None) -> None:
-        """The end. New messages are refused (their clients get RUNTIME_UNAVAILABLE); handlers and runs have `grace_s` (default: the
-        option) to end by themselves, then they are cancelled (`agent_error`, CANCELLED); what was sent is flushed. A second
-        call waits for the first one; with 0 it ends the grace."""
+        """The end. New messages are refused (their clients get RUNTIME_UNAVAILABLE), other news reaches no handler. Handlers
+        and runs have `grace_s` (default: the option) to end by themselves, then they are cancelled (`agent_error`,
+        CANCELLED); what was sent is flushed. A second call waits for the first one; with 0 it ends the grace."""
         await self._stop(grace_s)
 
     def serve_forever(self) -> None:
@@ -73,7 +73,7 @@ class Runtime(Core):
             await self.serve(signals=True)
 
     def _on_signal(self) -> None:
-        self._stopper = asyncio.ensure_future(self._stop(0 if self._state == "stopping" else None))
+        self._signalled = asyncio.ensure_future(self._stop(0 if self._state == "stopping" else None))
 
     async def _call(self, handler: Handler, what: Any) -> None:
         result = handler(what)

@@ -46,9 +46,10 @@ class Runtime(Core):
         self._ended.result()
 
     def stop(self, grace_s: Optional[float] = None) -> None:
-        """The end. New messages are refused (their clients get RUNTIME_UNAVAILABLE); handlers and runs have `grace_s` (default: the
-        option) to end by themselves, then runs are cancelled (`agent_error`, CANCELLED); what was sent is flushed. A second
-        call waits for the first one; with 0 it ends the grace. Not from a handler: it would wait for itself."""
+        """The end. New messages are refused (their clients get RUNTIME_UNAVAILABLE), other news reaches no handler. Handlers
+        and runs have `grace_s` (default: the option) to end by themselves, then runs are cancelled (`agent_error`,
+        CANCELLED); what was sent is flushed. A second call waits for the first one; with 0 it ends the grace. Not from a
+        handler: it would wait for itself."""
         if self._thread is not None:
             self._stop_soon(grace_s)
             self._thread.join()

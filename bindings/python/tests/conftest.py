@@ -6,8 +6,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 PYTHON = pathlib.Path(__file__).resolve().parents[1]
-ROOT = PYTHON.parents[1]
-sys.path[:0] = [str(PYTHON), str(ROOT / "tests" / "flow"), str(pathlib.Path(__file__).parent)]
+sys.path[:0] = [str(PYTHON), str(PYTHON.parents[1] / "tests" / "flow"), str(pathlib.Path(__file__).parent)]
 
 from harness import Keys, Stack  # noqa: E402  pylint: disable=wrong-import-position
 from hosted import Hosted  # noqa: E402  pylint: disable=wrong-import-position

@@ -1,10 +1,13 @@
 """A runtime under test: one of asyncio runs in a loop in a thread, one of threads by itself."""
 import asyncio
+import pathlib
 import threading
 
 import agentbridge
 from harness import scaled, wait_until
 
+PYTHON = pathlib.Path(__file__).resolve().parents[1]  # the folder of the binding
+ROOT = PYTHON.parents[1]
 ENDS = ("agent_completed", "agent_error")
 
 

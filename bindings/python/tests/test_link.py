@@ -9,9 +9,8 @@ import msgpack
 import pytest
 import zmq
 from agentbridge import BridgeBusy, Connection, Curve
-from conftest import ROOT
 from harness import scaled, wait_until
-from hosted import Hosted
+from hosted import ROOT, Hosted
 
 ONE = {"commands": "@tcp://127.0.0.1:*", "events": "@tcp://127.0.0.1:*", "grace_s": 0}
 
@@ -205,6 +204,25 @@ def test_what_waits_at_the_end_is_refused(meet):
     assert [command for command, _, _ in told] == ["SEND"] * 9 and left == [1]
     assert [body[1]["details"]["message_id"] for _, _, body in told] == [str(number) for number in range(1, 10)]
     assert {body[1]["error_code"] for _, _, body in told} == {"RUNTIME_UNAVAILABLE"} and rt.stats.messages_refused == 9
+
+
+def test_a_handler_may_ask_for_the_end(meet):
+    rt = agentbridge.Runtime(**{**ONE, "grace_s": 0.2})
+    left = []
+
+    async def handler(_message):
+        try:
+            await rt.stop()
+        finally:
+            left.append(1)
+
+    rt.on_message(handler)
+    hosted, peer = meet(rt)
+    serving = hosted.spawn(rt.serve())
+    peer.send("MESSAGE", {"seq": 1, "ts": time.time(), "opcode": "text"}, "ws_000000000001", "alice", b"{}")
+    serving.result(scaled(10))
+    wait_until(lambda: rt._state == "stopped")
+    assert left == [1]
 
 
 def test_from_any_thread_while_the_loop_works(meet):

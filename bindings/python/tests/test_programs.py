@@ -7,9 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PYTHON
 from harness import scaled, wait_until
-from hosted import kinds, until_end
+from hosted import PYTHON, kinds, until_end
 from ports import free_port
 
 TESTS = pathlib.Path(__file__).parent
@@ -104,7 +103,7 @@ def test_two_workers_beside_one_bridge(program, stack):
     for name, ports in pairs.items():
         program(str(TESTS / "worker_main.py"), name, *(f"tcp://127.0.0.1:{port}" for port in ports))
     bridge = bridge_on(stack, *pairs.values())
-    clients = stack.connect_all([f"user{number}" for number in range(12)])
+    clients = stack.connect_all([f"user{number}" for number in range(40)])
     answers = {}
     for _ in range(2):
         for client in clients:

@@ -5,7 +5,7 @@ import msgpack
 import pytest
 from agentbridge import messages, wire
 from agentbridge.wire import Malformed
-from conftest import ROOT
+from hosted import ROOT
 
 VECTORS = ROOT / "proto" / "vectors"
 READERS = {"CONNECT": lambda c: messages.read_connection(b"b", c),
