@@ -211,9 +211,8 @@ def test_what_pub_drops_is_fetched_again(stack, host):
         hosted.rt.emit("alice", "n", n=number, ballast="x" * 24_000)
     wire.events.resume()
     assert [event["n"] for event in client.recv_events(1_000, timeout=30)] == list(range(1_000))
-    assert hosted.rt.stats.events_replayed > 0
-    gaps, repaired, lost = counts(bridge)
-    assert gaps > 0 and repaired == hosted.rt.stats.events_replayed and lost == 0
+    gaps, repaired, lost = counts(bridge)  # what PUB had sent after all is no repair
+    assert gaps > 0 and 0 < repaired <= hosted.rt.stats.events_replayed and lost == 0
 
 
 def test_what_is_no_longer_held_is_told(stack, host):
