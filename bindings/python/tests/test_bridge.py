@@ -330,7 +330,7 @@ def test_an_unreadable_message_is_counted(stack, host, caplog):
 
 
 @BOTH
-def test_the_end_cancels_or_waits(stack, host, kind):
+def test_the_end_cancels_or_waits(stack, host, kind, caplog):
     """With a grace the run may end by itself, and what comes meanwhile is refused; without, it is cancelled."""
     for grace_s, end in ((20, "agent_completed"), (0, "agent_error")):
         hosted = host(kind)
@@ -364,6 +364,7 @@ def test_the_end_cancels_or_waits(stack, host, kind):
         stopper.join(20)
         assert not stopper.is_alive()
         bridge.stop()
+    assert "is ended" not in caplog.text  # the handlers have heard of it and left by themselves
 
 
 def test_a_handler_that_never_ends_does_not_hold_up_the_end(stack, host):

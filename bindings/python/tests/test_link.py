@@ -1,6 +1,7 @@
 """The binding against plain ZeroMQ sockets: what no bridge would send, a bridge that does not read, CURVE."""
 import asyncio
 import json
+import select
 import threading
 import time
 
@@ -8,7 +9,7 @@ import agentbridge
 import msgpack
 import pytest
 import zmq
-from agentbridge import BridgeBusy, Connection, Curve
+from agentbridge import BridgeBusy, Connection, Curve, speech
 from harness import scaled, wait_until
 from hosted import ROOT, Hosted
 
@@ -80,6 +81,25 @@ def test_hello_ping_and_replay(meet):
         assert (command, headers, user, event["n"]) == ("EVENT", {"publisher": name, "seq": seq}, "alice", seq)
     peer.send("REPLAY", {"publisher": "another", "from": 1, "to": 7})
     assert peer.recv() == ("LOST", {"publisher": "another", "from": 1, "to": 7}, None)
+
+
+def test_a_command_that_comes_while_another_is_sent_is_heard(meet):
+    """Sending takes the news from ZeroMQ's descriptor, which then tells the loop nothing any more."""
+    hosted, peer = meet(agentbridge.Runtime(**ONE))
+    peer.send("HELLO", {"bridge": "b"})
+    assert peer.recv()[0] == "HELLO"
+    to_peer = Connection("ws_000000000001", "alice", b"peer")
+
+    async def send_until_taken():
+        link = hosted.rt._link
+        peer.send("PING", {"t": 1})
+        assert select.select([link._fd], [], [], scaled(10))[0], "the PING has not come"
+        while select.select([link._fd], [], [], 0)[0]:
+            link.try_send(b"peer", speech.close(to_peer, 1000, ""))
+
+    hosted.spawn(send_until_taken()).result(scaled(20))
+    while peer.recv()[0] != "PONG":
+        pass
 
 
 def malformed():
