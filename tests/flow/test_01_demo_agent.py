@@ -13,10 +13,11 @@ import pytest
 import zmq
 
 AGENT = Path(__file__).resolve().parents[2] / "bindings" / "python" / "demo_agent"
-sys.path.insert(0, str(AGENT))
+sys.path[:0] = [str(AGENT), str(AGENT.parent)]
 sys.dont_write_bytecode = True
 import agent as agent_module  # noqa: E402
 import tools  # noqa: E402
+from agentbridge import Runtime  # noqa: E402
 
 FIVE = ["agent_started", "agent_thinking", "tool_executing", "tool_completed", "agent_completed"]
 PATIENCE_MS = 10_000
@@ -172,7 +173,7 @@ def test_hello_and_ping(start_agent):
     name, connection, user, headers, body = side.hello
     assert (name, connection, user, body) == ("HELLO", b"", b"", b"")
     assert headers["protocol"] == 1 and headers["runtime"] and headers["publisher"] and isinstance(headers["seq"], int)
-    assert headers["sdk"].startswith("demo-agent/")
+    assert headers["sdk"].startswith("agentbridge-python/")
     name, _, _, headers, _ = side.ask("PING", {"t": 12.5})
     assert (name, headers) == ("PONG", {"t": 12.5, "seq": headers["seq"]}) and isinstance(headers["seq"], int)
 
@@ -278,39 +279,20 @@ def test_replay(start_agent):
         ("LOST", {"publisher": "another", "from": 1, "to": 3})
 
 
-def test_what_is_no_longer_held_is_lost():
-    class Sink:
-        def send_multipart(self, frames):
-            pass
-
-    publisher = agent_module.Publisher(Sink())
-    for number in range(agent_module.HISTORY_EVENTS + 5):
-        publisher.publish("alice", {"type": "n", "number": number})
-    held, lost = publisher.replay(3, 7)
-    assert lost == (3, 5) and [seq for seq, _, _ in held] == [6, 7]
-    held, lost = publisher.replay(1, 2)
-    assert lost == (1, 2) and held == []
-    held, lost = publisher.replay(publisher.seq, publisher.seq + 9)
-    assert lost is None and len(held) == 1
-
-
-def test_a_fault_in_a_run_is_one_agent_error(monkeypatch, capsys):
-    class Sink:
-        def send_multipart(self, frames):
-            events.append(msgpack.unpackb(frames[1]))
+def test_a_fault_in_a_run_is_one_agent_error(monkeypatch):
+    class Sink(Runtime):
+        def _publish(self, user, event):
+            events.append(event)
 
     def broken(_expression):
         raise RuntimeError("out of order")
 
     events = []
     monkeypatch.setattr(tools, "calculate", broken)
-    run = agent_module.Run(agent_module.Publisher(Sink()), "alice", "t")
-    asyncio.run(run.work("1 + 1", 0))
-    assert [event["type"] for event in events][-1] == "agent_error"
-    assert [event["type"] for event in events].count("agent_error") == 1
-    assert events[-1]["error_code"] == "AGENT_FAILED" and "out of order" not in events[-1]["error_message"]
-    run.complete("completed", "too late")
-    assert events[-1]["type"] == "agent_error"
+    with pytest.raises(RuntimeError):
+        asyncio.run(agent_module.Agent(Sink(), 0)._answer("alice", {"text": "1 + 1"}))
+    assert [event["type"] for event in events][-2:] == ["tool_completed", "agent_error"]
+    assert events[-1]["error_code"] == "AGENT_FAILED" and "out of order" not in str(events)
 
 
 def test_hostile_commands_are_reported_and_survived(start_agent, tmp_path):

@@ -6,14 +6,16 @@ Needs Debian's python3-zmq and python3-msgpack."""
 
 import argparse
 import asyncio
-import signal
+import logging
+import pathlib
+import sys
 
-import zmq
-import zmq.asyncio
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))  # the binding, as it lies in the clone
 
-from agent import HISTORY_EVENTS, Agent
+from agent import Agent  # noqa: E402
+from agentbridge import Runtime, StartError  # noqa: E402
 
-LINGER_MS = 500  # for the last events on the way out
+MAX_RUNS = 1_000
 
 
 def options():
@@ -32,39 +34,17 @@ def options():
     return chosen
 
 
-def bind(socket, endpoint):
-    socket.linger = LINGER_MS
-    socket.sndhwm = 2 * HISTORY_EVENTS  # a whole REPLAY fits
-    try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as fault:
-        raise SystemExit(f"demo agent: cannot bind {endpoint}: {fault}")
-    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
-
-
 async def main(chosen):
-    context = zmq.asyncio.Context()
-    commands = context.socket(zmq.ROUTER)
-    commands.router_handover = 1  # a bridge that comes back under its old id replaces the old connection
-    events = zmq.Context.shadow(context.underlying).socket(zmq.PUB)
-    agent = Agent(commands, events, chosen.pace_ms / 1000)
-    bound = bind(commands, chosen.commands), bind(events, chosen.events)
-
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(agent.serve())
-    print(f"demo agent ready: commands={bound[0]} events={bound[1]}", flush=True)
-
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    serving.cancel()
-    await agent.close()
-    commands.close()
-    events.close()
-    context.term()
-    return 0 if stop.is_set() else 1
+    runtime = Runtime("demo-agent", commands=chosen.commands, events=chosen.events, max_handlers=MAX_RUNS, grace_s=0)
+    Agent(runtime, chosen.pace_ms / 1000)
+    async with runtime:
+        print(f"demo agent ready: commands={runtime.commands_endpoints[0]} events={runtime.events_endpoints[0]}", flush=True)
+        await runtime.serve(signals=True)
 
 
 if __name__ == "__main__":
-    raise SystemExit(asyncio.run(main(options())))
+    logging.basicConfig(level=logging.INFO, format="demo agent: %(message)s")
+    try:
+        asyncio.run(main(options()))
+    except StartError as fault:
+        raise SystemExit(f"demo agent: {fault}") from None
