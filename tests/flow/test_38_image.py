@@ -150,7 +150,6 @@ def pod_of(objects, images):
     """The Pod of the Deployment, and what it mounts."""
     spec = pod_spec(objects)
     containers = [plain(sidecar(spec), images[SIDECAR]), plain(named(spec["containers"], "runtime"), images["runtime"])]
-    named(spec["volumes"], "agentbridge-keys")["secret"]["optional"] = False  # podman 4.3 falls over one that says nothing
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent"},
            "spec": {**spec, "containers": containers, "initContainers": [], "restartPolicy": "Never"}}
     return [only(objects, "ConfigMap"), only(objects, "Secret"), pod]
