@@ -150,6 +150,7 @@ def pod_of(objects, images):
     """The Pod of the Deployment, and what it mounts."""
     spec = pod_spec(objects)
     containers = [plain(sidecar(spec), images[SIDECAR]), plain(named(spec["containers"], "runtime"), images["runtime"])]
+    named(spec["volumes"], "agentbridge-keys")["secret"]["optional"] = False  # podman 4.3 leaves out one that is
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent"},
            "spec": {**spec, "containers": containers, "initContainers": [], "restartPolicy": "Never"}}
     return [only(objects, "ConfigMap"), only(objects, "Secret"), pod]
@@ -177,6 +178,13 @@ class Pod:
                                f"http://127.0.0.1:9090{path}"))
         body, _, status = done.stdout.rpartition("\n")
         return int(status or 0), body
+
+    def wait_for(self, path):
+        """Until it answers 200; what the containers say otherwise."""
+        try:
+            wait_until(lambda: self.get(path)[0] == 200, 30, f"{path} good")
+        except AssertionError as late:
+            raise AssertionError(self.engine.podman("pod", "logs", "agent")) from late
 
     def log(self):
         """The bridge's log lines."""
@@ -266,8 +274,8 @@ def test_image_and_pod(engine):
     check_image(engine, images[SIDECAR])
     check_files(pathlib.Path(engine.ask("image", "mount", images[SIDECAR]).strip()))
     pod = Pod(engine, images)
-    wait_until(lambda: pod.get("/startupz")[0] == 200, 30, "the bridge listening")
-    wait_until(lambda: pod.get("/readyz")[0] == 200, 30, "the link to the runtime")
+    pod.wait_for("/startupz")
+    pod.wait_for("/readyz")
     for pid in pod.pids.values():
         check_confined(pid)
     token = token_of(pod, "alice")
