@@ -98,8 +98,8 @@ def test_keys(objects):
     """The Secret keeps its name, so that running bridges see its change; only development brings one along."""
     name, found = objects
     spec = pod_spec(found)
-    assert named(spec["volumes"], "agentbridge-keys")["secret"] == {"secretName": "agentbridge-keys", "defaultMode": 0o440,
-                                                                    "optional": True}
+    secret = {"secretName": "agentbridge-keys", "defaultMode": 0o440, "optional": True}
+    assert named(spec["volumes"], "agentbridge-keys")["secret"] == secret
     mount = named(sidecar(spec)["volumeMounts"], "agentbridge-keys")
     assert mount == {"name": "agentbridge-keys", "mountPath": "/etc/agentbridge/keys", "readOnly": True}
     config = config_of(found)
@@ -194,7 +194,8 @@ def test_link(objects):
     assert named(spec["volumes"], "agentbridge-link")["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Mi"}
     for container in spec["containers"] + spec["initContainers"]:
         assert named(container["volumeMounts"], "agentbridge-link")["mountPath"] == LINK
-    assert config["runtime-commands"] == f">ipc://{LINK}/commands" and config["runtime-events"] == f">ipc://{LINK}/events"
+    assert config["runtime-commands"] == f">ipc://{LINK}/commands"
+    assert config["runtime-events"] == f">ipc://{LINK}/events"
     assert named(spec["containers"], "runtime")["args"] == [f"--commands=ipc://{LINK}/commands",
                                                            f"--events=ipc://{LINK}/events"]
 
@@ -209,8 +210,8 @@ def test_budget_of_a_drain(objects):
     _, found = objects
     spec = pod_spec(found)
     command = hook(sidecar(spec))
-    assert command[:5] == ["/usr/bin/agentbridge", "drain", "--admin", "127.0.0.1:9090", "--timeout-s"] and len(command) == 6
-    waits = int(command[5])
+    assert command[:-1] == ["/usr/bin/agentbridge", "drain", "--admin", "127.0.0.1:9090", "--timeout-s"]
+    waits = int(command[-1])
     of_the_runtime = hook(named(spec["containers"], "runtime"))
     assert of_the_runtime[:2] == ["/usr/bin/python3", "-c"]
     assert int(re.search(r"timeout=(\d+)\)$", of_the_runtime[2]).group(1)) == waits
@@ -219,7 +220,7 @@ def test_budget_of_a_drain(objects):
 
 
 def test_memory(objects):
-    """By the figures of k8s/README.md: the request holds process, connections and history, the limit 256 full queues too."""
+    """By k8s/README.md: the request holds process, connections and history, the limit 256 full queues too."""
     _, found = objects
     config, resources = config_of(found), sidecar(pod_spec(found))["resources"]
     process, connection, history = 16 * MIB, 2.42 * 1024, 1.11
@@ -228,6 +229,9 @@ def test_memory(objects):
     queue = int(next(option.default for option in options() if option.name == "queue-bytes"))
     assert held <= request and held + 256 * queue <= limit
     assert "cpu" not in resources["limits"]
+
+
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
 def restricted_faults(spec):
@@ -240,8 +244,7 @@ def restricted_faults(spec):
     if pod.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
         yield "seccomp"
     for volume in spec["volumes"]:
-        if not set(volume) - {"name"} <= {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "projected", "secret",
-                                         "persistentVolumeClaim"}:
+        if not set(volume) - {"name"} <= VOLUMES:
             yield f"volume {volume['name']}"
     for container in spec["containers"] + spec["initContainers"]:
         own = container.get("securityContext", {})
@@ -298,7 +301,8 @@ def test_ports(objects):
     assert (endpoint["port"], endpoint["path"]) == (named(bridge["ports"], "admin")["name"], "/metrics")
     ingress = only(found, "Ingress")
     path, = ingress["spec"]["rules"][0]["http"]["paths"]
-    assert path["backend"]["service"] == {"name": only(found, "Service")["metadata"]["name"], "port": {"name": port["name"]}}
+    service = {"name": only(found, "Service")["metadata"]["name"], "port": {"name": port["name"]}}
+    assert path["backend"]["service"] == service
 
 
 def test_ingress_outlives_silence(objects, key_files):
@@ -357,7 +361,7 @@ spec:
 
 
 def test_component_fits_any_deployment(tmp_path):
-    """Several Deployments, containers of any name, written as YAML or JSON, with and without mounts and init containers: nothing is lost."""
+    """Several Deployments, as YAML or JSON, containers of any name, with and without mounts: nothing is lost."""
     folder = tmp_path / "app"
     shutil.copytree(K8S / "component", tmp_path / "component")
     folder.mkdir()
@@ -368,8 +372,8 @@ def test_component_fits_any_deployment(tmp_path):
     one, two = (each["spec"]["template"]["spec"] for each in found if each["kind"] == "Deployment")
     assert [each["name"] for each in one["initContainers"]] == ["agentbridge", "migrate"]
     assert [each["name"] for each in two["initContainers"]] == ["agentbridge"]
-    link = {"name": "agentbridge-link", "mountPath": LINK}
-    assert [each["volumeMounts"] for each in one["containers"]] == [[link], [{"name": "spool", "mountPath": "/spool"}, link]]
+    link, spool = {"name": "agentbridge-link", "mountPath": LINK}, {"name": "spool", "mountPath": "/spool"}
+    assert [each["volumeMounts"] for each in one["containers"]] == [[link], [spool, link]]
     assert [each["volumeMounts"] for each in two["containers"]] == [[link]]
     volumes = {"agentbridge-link", "agentbridge-config", "agentbridge-keys"}
     assert {each["name"] for each in one["volumes"]} == volumes | {"spool"}

@@ -106,7 +106,8 @@ def check_image(engine, image):
     about, = json.loads(engine.ask("image", "inspect", image))
     config = about["Config"]
     assert about["Size"] < 40_000_000
-    assert (config["User"], config["Entrypoint"], config["Cmd"]) == (f"{NONROOT}:{NONROOT}", ["/usr/bin/agentbridge"], ["serve"])
+    assert config["User"] == f"{NONROOT}:{NONROOT}"
+    assert config["Entrypoint"] + config["Cmd"] == ["/usr/bin/agentbridge", "serve"]
     assert set(config["ExposedPorts"]) == {"8080/tcp", "9090/tcp"}
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
     version = run([binary(), "--version"]).stdout.split()[1]
@@ -121,7 +122,8 @@ def check_files(root):
     assert (root / "etc/ssl/certs/ca-certificates.crt").read_text().count("BEGIN CERTIFICATE") > 50
     assert f"nonroot:x:{NONROOT}:{NONROOT}:" in (root / "etc/passwd").read_text()
     papers = {file.name: file.read_text() for file in (root / "var/lib/dpkg/status.d").iterdir()}
-    assert {"libc6", "libssl3", "ca-certificates", "libwebsockets-evlib-uv"} <= {name.removesuffix("t64") for name in papers}
+    packages = {name.removesuffix("t64") for name in papers}  # as later releases call some
+    assert {"libc6", "libssl3", "ca-certificates", "libwebsockets-evlib-uv"} <= packages
     assert all(text.startswith("Package: ") and "\nVersion: " in text for text in papers.values())
     assert (root / "usr/share/doc/agentbridge/copyright").read_text() == (ROOT / "LICENSE").read_text()
     writable = [file for file in root.rglob("*") if not file.is_symlink() and file.stat().st_mode & 0o6002]
