@@ -11,18 +11,23 @@ const CHARTS = [
   { id: "chart-events", title: "Events per second", unit: rate, names: ["in", "out"],
     read: (s) => [perSecond(s[2], s[1]), perSecond(s[3], s[1])] },
   { id: "chart-delivery", title: "Delivery", unit: delay, names: ["p50", "p95", "p99"], read: (s) => s[6] },
-  { id: "chart-load", title: "Connections and runs", unit: count, names: ["connections", "runs"],
+  { id: "chart-load", title: "Connections and runs", unit: count, names: ["connections", "runs"], whole: true,
     read: (s) => [s[4], s[5]] },
 ];
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function axes(unit) {
+const hours = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const WHOLE = Array.from({ length: 8 }, (_, i) => [1, 2, 5].map((n) => n * 10 ** i)).flat();
+
+function axes({ unit, whole }) {
   const look = { stroke: () => color("--soft"), grid: { stroke: () => color("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-  return [{ ...look, space: 70 }, { ...look, size: 62, values: (_, marks) => marks.map(unit) }];
+  return [{ ...look, incrs: [60, 120], values: (_, marks) => marks.map((unix) => hours.format(unix * 1000)) },
+    { ...look, size: 62, values: (_, marks) => marks.map(unit), ...(whole ? { incrs: WHOLE } : {}) }];
 }
 
-const scales = { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } };
+/* The right end is now. */
+const scales = { x: { time: true, range: (_, first, last) => [(last ?? 0) - KEEP, last ?? 0] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } };
 
 class Chart {
   constructor(row) {
@@ -31,7 +36,7 @@ class Chart {
     this.data = [[], ...row.names.map(() => [])];
     const series = row.names.map((label, i) => ({ label, stroke: () => color(`--s${i + 1}`), width: 2, spanGaps: false, points: { size: 4 } }));
     this.plot = new uPlot({ width: this.width(), height: HEIGHT, legend: { show: false }, cursor: { drag: { x: false, y: false } },
-      scales, axes: axes(row.unit), series: [{}, ...series] }, this.data, this.box);
+      scales, axes: axes(row), series: [{}, ...series] }, this.data, this.box);
     new ResizeObserver(() => this.fit()).observe(this.box);
   }
 

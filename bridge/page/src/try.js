@@ -109,7 +109,7 @@ class Conversation {
   }
 
   line(way, what, text) {
-    const log = at("try-log"), item = document.createElement("li"), low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    const log = at("try-log"), item = document.createElement("div"), low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     const time = document.createElement("time"), kind = document.createElement("b");
     time.textContent = new Date().toLocaleTimeString();
     kind.textContent = what;

@@ -1,0 +1,46 @@
+/* Chromium for a test in Python: reads {"code", "options"} a line, runs the code as the body of an async function of
+ * `page`, and answers {"value"} or {"error"} a line. With "options" it first opens a new page of that kind. */
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const [packages, executablePath, profile] = process.argv.slice(2);
+const require = createRequire(packages);
+const { chromium } = require("playwright-core");
+const axe = require.resolve("axe-core/axe.min.js");
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+const AsyncFunction = (async () => {}).constructor;
+
+const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args: FLAGS });
+const browser = context.browser();
+let page = null;
+const faults = []; // what the page's console and its exceptions say
+
+async function open(options) {
+  await page?.close();
+  page = await (browser ?? context.browser()).newContext({ bypassCSP: false, ...options }).then((fresh) => fresh.newPage());
+  faults.length = 0;
+  page.on("pageerror", (error) => faults.push(`exception: ${error}`));
+  page.on("console", (message) => { if (message.type() === "error") faults.push(message.text()); });
+  page.setDefaultTimeout(options.timeout);
+}
+
+/* Not by a script element, which the page's policy refuses. */
+async function audit() {
+  const { readFileSync } = await import("node:fs");
+  await page.evaluate(readFileSync(axe, "utf8"));
+  const result = await page.evaluate(() => globalThis.axe.run());
+  return result.violations.map((fault) => `${fault.id}: ${fault.help}: ${fault.nodes.map((node) => node.html).join(" | ")}`);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { code, options } = JSON.parse(line);
+  try {
+    if (options) await open(options);
+    const value = await new AsyncFunction("page", "audit", "faults", code)(page, audit, faults);
+    console.log(JSON.stringify({ value: value ?? null }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: String(error.stack ?? error) }));
+  }
+}
+await context.close();
