@@ -17,12 +17,12 @@ const CHARTS = [
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-const hours = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const hours = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const WHOLE = Array.from({ length: 8 }, (_, i) => [1, 2, 5].map((n) => n * 10 ** i)).flat();
 
 function axes({ unit, whole }) {
   const look = { stroke: () => color("--soft"), grid: { stroke: () => color("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-  return [{ ...look, incrs: [60, 120], values: (_, marks) => marks.map((unix) => hours.format(unix * 1000)) },
+  return [{ ...look, size: 28, incrs: [60, 120], values: (_, marks) => marks.map((unix) => hours.format(unix * 1000)) },
     { ...look, size: 62, values: (_, marks) => marks.map(unit), ...(whole ? { incrs: WHOLE } : {}) }];
 }
 
