@@ -1,6 +1,5 @@
 """The status page in a real Chromium: right numbers, charts that move, loss of contact, the Try tab, accessibility."""
 import json
-import os
 import time
 
 import pytest
@@ -11,8 +10,6 @@ from harness.browser import Browser
 @pytest.fixture(scope="module", name="browser")
 def browser_fixture():
     """A Chromium for all tests here."""
-    if os.environ.get("AGENTBRIDGE_BUILD", "release") != "release":
-        pytest.skip("the page is the same in every build; the release build's tests look at it")
     browser = Browser()
     yield browser
     browser.finish()

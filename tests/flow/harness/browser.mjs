@@ -1,24 +1,24 @@
 /* Chromium for a test in Python: reads {"code", "options"} a line, runs the code as the body of an async function of
  * `page`, and answers {"value"} or {"error"} a line. With "options" it first opens a new page of that kind. */
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const [packages, executablePath, profile] = process.argv.slice(2);
+const [packages, executablePath] = process.argv.slice(2);
 const require = createRequire(packages);
 const { chromium } = require("playwright-core");
-const axe = require.resolve("axe-core/axe.min.js");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync"];
 const AsyncFunction = (async () => {}).constructor;
 
-const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args: FLAGS });
-const browser = context.browser();
+const browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
 let page = null;
 const faults = []; // what the page's console and its exceptions say
 
 async function open(options) {
-  await page?.close();
-  page = await (browser ?? context.browser()).newContext({ bypassCSP: false, ...options }).then((fresh) => fresh.newPage());
+  await page?.context().close();
+  page = await (await browser.newContext(options)).newPage();
   faults.length = 0;
   page.on("pageerror", (error) => faults.push(`exception: ${error}`));
   page.on("console", (message) => { if (message.type() === "error") faults.push(message.text()); });
@@ -27,8 +27,7 @@ async function open(options) {
 
 /* Not by a script element, which the page's policy refuses. */
 async function audit() {
-  const { readFileSync } = await import("node:fs");
-  await page.evaluate(readFileSync(axe, "utf8"));
+  await page.evaluate(axe);
   const result = await page.evaluate(() => globalThis.axe.run());
   return result.violations.map((fault) => `${fault.id}: ${fault.help}: ${fault.nodes.map((node) => node.html).join(" | ")}`);
 }
@@ -43,4 +42,4 @@ for await (const line of createInterface({ input: process.stdin })) {
     console.log(JSON.stringify({ error: String(error.stack ?? error) }));
   }
 }
-await context.close();
+await browser.close();
