@@ -52,8 +52,9 @@ class Chart {
   }
 
   describe() {
-    const latest = this.row.names.map((name, i) => `${name} ${this.row.unit(this.data[i + 1].at(-1))}`);
-    this.box.setAttribute("aria-label", `${this.row.title}, now: ${latest.join(", ")}`);
+    const say = (pick) => this.row.names.map((name, i) => `${name} ${this.row.unit(pick(this.data[i + 1]))}`).join(", ");
+    const highest = (values) => values.reduce((most, value) => value > (most ?? -1) ? value : most, null);
+    this.box.setAttribute("aria-label", `${this.row.title}, now: ${say((values) => values.at(-1))}; highest: ${say(highest)}`);
     this.box.dataset.points = this.data[0].length;
     this.box.dataset.until = this.data[0].at(-1) ?? "";
   }

@@ -43,7 +43,7 @@ class Browser:
     def _ask(self, question):
         self._process.stdin.write(json.dumps(question).encode() + b"\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], scaled(60))
+        ready, _, _ = select.select([self._process.stdout], [], [], scaled(120))
         line = self._process.stdout.readline() if ready else b""
         assert line, f"the browser does not answer; {self._said()}"
         answer = json.loads(line)
@@ -56,7 +56,7 @@ class Browser:
 
     def open(self, url, **options):
         """A new page with these options of playwright's newContext."""
-        options = {"timeout": scaled(15) * 1000, "viewport": {"width": 1280, "height": 1000}, **options}
+        options = {"timeout": scaled(45) * 1000, "viewport": {"width": 1280, "height": 1000}, **options}
         self._ask({"options": options, "code": f"await page.goto({json.dumps(url)})"})
         return self
 
@@ -81,9 +81,9 @@ class Browser:
         self.run(f"await page.screenshot({{path: {json.dumps(str(path))}, fullPage: true}})")
         assert path.read_bytes()[:4] == b"\x89PNG"
 
-    def check_clean(self):
-        """axe-core finds nothing, and the page has said nothing on its console."""
-        found = self.run("return audit()") + self.run("return faults")
+    def check_clean(self, *rules):
+        """axe-core finds nothing (by these rules alone, when some are named), and the page's console is empty."""
+        found = self.run(f"return audit({json.dumps(list(rules) or None)})") + self.run("return faults")
         assert not found, "\n".join(found)
 
     def finish(self):
