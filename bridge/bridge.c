@@ -207,6 +207,13 @@ static bool open_jwks (struct bridge *self, struct buf *error)
     return self->jwks_fetch != NULL;
 }
 
+static bool open_admin (struct bridge *self, struct buf *error)
+{
+    struct status_try try = {.port = public_port (self->public), .tls = self->tls != NULL};
+    self->admin = admin_new (&self->loop, &self->hub, &self->drain, try, error);
+    return self->admin != NULL;
+}
+
 static bool open_edges (struct bridge *self, struct buf *error)
 {
     self->link = link_new (&self->loop, &self->hub, error);
@@ -226,8 +233,7 @@ static bool open_edges (struct bridge *self, struct buf *error)
     if (secure && !self->tls)
         return false;
     self->public = public_new (&self->loop, &self->hub, self->ws, self->tls, error);
-    self->admin = self->public ? admin_new (&self->loop, &self->hub, &self->drain, error) : NULL;
-    return self->admin != NULL;
+    return self->public && open_admin (self, error);
 }
 
 struct bridge *bridge_new (struct config *config, struct keys *keys, const struct file_watch *key_files,

@@ -32,6 +32,11 @@ NODISCARD struct config *config_new_part (const char *names, int argc, char **ar
 
 void config_destroy (struct config **self_p);
 
+/* What config_print shows of each option: `value` with secrets as ***; does it differ from the default? */
+typedef void config_row_fn (void *arg, const char *name, const char *value, bool changed);
+void config_each (const struct config *self, config_row_fn *fn, void *arg);
+size_t config_count (void); /* of options */
+
 /* Append the configuration in force as a ZPL file that can be read back; secrets as ***. */
 void config_print (const struct config *self, struct buf *out);
 

@@ -58,25 +58,41 @@ static void put_zpl (struct buf *out, const char *name, const char *value)
         buf_printf (out, "%s = %s%s%s\n", name, quote, value, quote);
 }
 
-static void put_row (struct buf *out, const struct config *self, const struct option_row *row)
+/* The value as a text, secrets as ***; `number` has room for an INT. */
+static const char *shown (const struct config *self, const struct option_row *row, char number[32])
+{
+    if (row->kind == OPTION_KIND_SECRET)
+        return **option_text (self, row) ? "***" : "";
+    if (row->kind == OPTION_KIND_BOOL)
+        return *option_bool (self, row) ? "true" : "false";
+    if (row->kind != OPTION_KIND_INT)
+        return *option_text (self, row);
+    snprintf (number, 32, "%lld", (long long) *option_int (self, row));
+    return number;
+}
+
+void config_each (const struct config *self, config_row_fn *fn, void *arg)
 {
     char number[32];
-    if (row->kind == OPTION_KIND_SECRET)
-        put_zpl (out, row->name, **option_text (self, row) ? "***" : "");
-    else if (row->kind == OPTION_KIND_BOOL)
-        put_zpl (out, row->name, *option_bool (self, row) ? "true" : "false");
-    else if (row->kind != OPTION_KIND_INT)
-        put_zpl (out, row->name, *option_text (self, row));
-    else {
-        snprintf (number, sizeof number, "%lld", (long long) *option_int (self, row));
-        put_zpl (out, row->name, number);
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *value = shown (self, &option_rows[i], number);
+        fn (arg, option_rows[i].name, value, strcmp (value, option_rows[i].dflt) != 0);
     }
+}
+
+size_t config_count (void)
+{
+    return OPTION_COUNT;
+}
+
+static void print_row (void *arg, const char *name, const char *value, UNUSED bool changed)
+{
+    put_zpl (arg, name, value);
 }
 
 void config_print (const struct config *self, struct buf *out)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        put_row (out, self, &option_rows[i]);
+    config_each (self, print_row, out);
 }
 
 /* --- --help --- */

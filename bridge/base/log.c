@@ -45,6 +45,11 @@ static struct {
     bool started;
 } budgets[LOG_ID_COUNT];
 
+static struct {
+    uint64_t lines;
+    double last;
+} tallies[LOG_ID_COUNT];
+
 void log_configure (int fd, enum log_level level, bool json)
 {
     sink.fd = fd;
@@ -306,9 +311,23 @@ static void tell_suppressed (enum log_id id)
                     (const struct log_kv[]){KV_S ("of", ids[id].name), KV_U ("lines", n), {.key = NULL}});
 }
 
+static void keep_tally (enum log_id id)
+{
+    tallies[id].lines++;
+    tallies[id].last = clock_wall ();
+}
+
+bool log_tally_of (enum log_id id, struct log_tally *tally)
+{
+    CHECK (id < LOG_ID_COUNT);
+    *tally = (struct log_tally){ids[id].name, levels[ids[id].level].json, tallies[id].lines, tallies[id].last};
+    return tally->lines > 0 && ids[id].level <= LOG_LEVEL_WARN;
+}
+
 void log_write (enum log_id id, const struct log_ctx *ctx, const struct log_kv *kvs)
 {
     CHECK (id < LOG_ID_COUNT);
+    keep_tally (id);
     if (!within_budget (id))
         return;
     int saved = errno; /* callers log first and look at errno later */

@@ -76,6 +76,17 @@ void log_configure (int fd, enum log_level level, bool json);
 /* The level of a word of option log-level; LOG_LEVEL_INFO for any other. */
 enum log_level log_level_of (const char *name);
 
+/* What was logged of an id that is WARN or worse, since the start, by what the level lets through; lines that were left
+ * out because they came too often count too. */
+struct log_tally {
+    const char *name, *level;
+    uint64_t lines;
+    double last; /* Unix seconds */
+};
+
+/* False when there was nothing. */
+bool log_tally_of (enum log_id id, struct log_tally *tally);
+
 /* For a reload. */
 void log_set_level (enum log_level level);
 

@@ -118,6 +118,11 @@ static const char *const LIMITED_values[] = {
 #include "tbl/labels.h"
 };
 
+static const char *const TOKEN_RESULT_values[] = {
+#define TOKEN_RESULT(symbol) #symbol,
+#include "tbl/labels.h"
+};
+
 /* Names of the labels. */
 #define LABEL_NONE           NULL
 #define LABEL_BUILD          "version"
@@ -137,6 +142,7 @@ static const char *const LIMITED_values[] = {
 #define LABEL_ACCEPT_FAILURE "reason"
 #define LABEL_HTTP_TIMEOUT   "phase"
 #define LABEL_LIMITED        "of"
+#define LABEL_TOKEN_RESULT   "result"
 #define LABEL_RELOAD_RESULT  "result"
 #define LABEL_TLS_RESULT     "result"
 #define LABEL_TLS_RELOAD     "result"
@@ -243,6 +249,32 @@ void metric_observe (enum metric id, double seconds)
         i++;
     buckets[i]++;
     buckets[row->count + 1] += seconds;
+}
+
+unsigned metric_labels (enum metric id)
+{
+    CHECK (id < METRIC_COUNT);
+    return places[id].labels;
+}
+
+const char *metric_label (enum metric id, unsigned label)
+{
+    CHECK (id < METRIC_COUNT && label < places[id].labels);
+    return rows[id].label_values[label];
+}
+
+double metric_total (enum metric id)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < metric_labels (id); i++)
+        sum += metric_get (id, i);
+    return sum;
+}
+
+struct metric_histogram metric_histogram (enum metric id)
+{
+    CHECK (id < METRIC_COUNT && rows[id].kind == KIND_HISTOGRAM);
+    return (struct metric_histogram){.bounds = rows[id].bounds, .counts = &values[rows[id].at], .n = rows[id].count};
 }
 
 void metrics_reset (void)

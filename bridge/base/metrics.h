@@ -78,6 +78,11 @@ enum command_drop {
 #include "tbl/labels.h"
 };
 
+enum token_result {
+#define TOKEN_RESULT(symbol) TOKEN_RESULT_##symbol,
+#include "tbl/labels.h"
+};
+
 enum reload_result {
 #define RELOAD_RESULT(symbol) RELOAD_RESULT_##symbol,
 #include "tbl/labels.h"
@@ -95,6 +100,21 @@ static inline void metric_inc (enum metric id, unsigned label)
 
 /* Histograms. Seconds. */
 void metric_observe (enum metric id, double seconds);
+
+/* The label list of a counter or gauge: how many, and the text of each ("" where there are no labels). */
+unsigned metric_labels (enum metric id);
+const char *metric_label (enum metric id, unsigned label);
+
+/* The sum over all labels. */
+double metric_total (enum metric id);
+
+/* A histogram as it is kept: counts[i] observations up to bounds[i] and above bounds[i - 1], counts[n] above all. */
+struct metric_histogram {
+    const double *bounds, *counts;
+    unsigned n; /* bounds */
+};
+
+struct metric_histogram metric_histogram (enum metric id);
 
 /* Append the exposition (Prometheus text format 0.0.4) of everything, `process_*` included. */
 void metrics_write (struct buf *out);

@@ -1,11 +1,8 @@
 #include "cmd/cmd.h"
-#include "base/clock.h"
-#include "base/hash.h"
-#include "core/auth.h"
 #include "core/ident.h"
+#include "core/mint.h"
 
 #define TTL_DEFAULT 3600
-#define TTL_MAX     31536000
 #define EXIT_CONFIG 2
 
 static const char help[] = "Usage: agentbridge token --user U [--ttl SECONDS] [--NAME VALUE]...\n"
@@ -28,7 +25,7 @@ static bool parse_ttl (const char *text, int64_t *ttl_s)
     if (n == 0 || n > 8 || strspn (text, "0123456789") != n)
         return false;
     *ttl_s = strtoll (text, NULL, 10);
-    return *ttl_s >= 1 && *ttl_s <= TTL_MAX;
+    return *ttl_s >= 1 && *ttl_s <= MINT_TTL_MAX;
 }
 
 static bool fault (const char *what, const char *value, const char *allowed)
@@ -67,48 +64,15 @@ static bool parse_args (struct token_args *args, int argc, char **argv)
     return true;
 }
 
-/* Later members replace earlier ones, so that the user claim wins whatever its name. */
-static json_t *make_claims (const struct config *config, const struct token_args *args)
-{
-    uint8_t random[16];
-    char jti[2 * sizeof random + 1];
-    int64_t now = (int64_t) clock_wall ();
-    random_bytes (random, sizeof random);
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf (jti + 2 * i, 3, "%02x", random[i]);
-    json_t *claims =
-        json_pack ("{s:I, s:I, s:s}", "iat", (json_int_t) now, "exp", (json_int_t) (now + args->ttl_s), "jti", jti);
-    int failed = !claims;
-    if (*config->jwt_issuer)
-        failed |= json_object_set_new (claims, "iss", json_string (config->jwt_issuer));
-    if (*config->jwt_audience)
-        failed |= json_object_set_new (claims, "aud", json_string (config->jwt_audience));
-    failed |= json_object_set_new (claims, config->jwt_user_claim, json_string (args->user));
-    if (!failed)
-        return claims;
-    json_decref (claims);
-    return NULL;
-}
-
 static int print_token (const struct config *config, const struct token_args *args, const struct key *key)
 {
-    json_t *claims = make_claims (config, args);
-    char *token = claims ? jwt_sign_hs256 (claims, slice_of (key->secret, key->secret_n)) : NULL;
-    json_decref (claims);
+    char *token = mint_token (config, key, slice_str (args->user), args->ttl_s);
     if (token)
         puts (token);
     else
         fault ("cannot sign", NULL, "out of memory, or an issuer, audience or claim name that is not UTF-8");
     free (token);
     return token ? 0 : 1;
-}
-
-static const struct key *find_secret (const struct keys *keys)
-{
-    for (size_t i = 0; keys && i < keys->n; i++)
-        if (keys->key[i].secret && keys->key[i].algorithms & UINT32_C (1) << JWT_HS256)
-            return &keys->key[i];
-    return NULL;
 }
 
 static int sign_with_config (const struct config *config, const struct token_args *args)
@@ -120,7 +84,7 @@ static int sign_with_config (const struct config *config, const struct token_arg
     buf_init (&error, 0);
     buf_init (&skipped, 0);
     struct keys *keys = keys_load (&sources, &error, &skipped);
-    const struct key *key = find_secret (keys);
+    const struct key *key = mint_key (keys);
     if (key)
         code = print_token (config, args, key);
     else if (!keys)

@@ -127,16 +127,32 @@ static bool is_same_host (struct slice origin, struct slice host)
     return origin.n == host.n && strncasecmp (origin.p, host.p, host.n) == 0;
 }
 
-/* Only browsers send an Origin; without one there is nothing that a web page could have forged. */
-static bool origin_allowed (const struct config *config, const struct request *request)
+/* The status page's Try tab: its origin has the host of the request, and the admin port. */
+static bool is_own_page (const struct hub *hub, struct slice origin, struct slice host)
 {
+    char port[8];
+    size_t digits = host.n;
+    while (digits && host.p[digits - 1] >= '0' && host.p[digits - 1] <= '9')
+        digits--;
+    size_t name = digits && host.p[digits - 1] == ':' ? digits - 1 : host.n;
+    size_t n = (size_t) snprintf (port, sizeof port, ":%u", hub->page_port);
+    return hub->page_port && origin.n == 7 + name + n && strncasecmp (origin.p, "http://", 7) == 0 &&
+           strncasecmp (origin.p + 7, host.p, name) == 0 && memcmp (origin.p + 7 + name, port, n) == 0;
+}
+
+/* Only browsers send an Origin; without one there is nothing that a web page could have forged. */
+static bool origin_allowed (const struct hub *hub, const struct request *request)
+{
+    const struct config *config = hub->config;
     struct slice origin, host = {0};
     if (request_header (request, "origin", &origin) == 0)
+        return true;
+    request_header (request, "host", &host);
+    if (is_own_page (hub, origin, host))
         return true;
     if (config->allowed_origins[0])
         return config_list_has (config->allowed_origins, slice_str ("*")) ||
                config_list_has (config->allowed_origins, origin);
-    request_header (request, "host", &host);
     return is_same_host (origin, host);
 }
 
@@ -308,7 +324,7 @@ static enum error_code admit (struct conn *conn, const struct request *request, 
         error = ERROR_TOO_MANY_CONNECTIONS;
     else if (!addresses_join (&hub->addresses, &conn->ip, hub->config->max_connections_per_address, &conn->address))
         error = ERROR_ADDRESS_CONNECTION_LIMIT;
-    else if (!origin_allowed (hub->config, request))
+    else if (!origin_allowed (hub, request))
         error = ERROR_ORIGIN_DENIED;
     else
         error = authenticate (conn, request, buf_slice (&subprotocols), check);

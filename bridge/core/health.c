@@ -20,6 +20,22 @@ static struct checks look (const struct hub *hub)
                            .accepting = !hub->draining};
 }
 
+static bool is_serving (const struct checks *checks)
+{
+    return checks->keys && checks->accepting;
+}
+
+static const char *status_of (const struct checks *checks)
+{
+    return !is_serving (checks) ? "unhealthy" : checks->commands && checks->events ? "healthy" : "degraded";
+}
+
+const char *health_status (const struct hub *hub)
+{
+    struct checks checks = look (hub);
+    return status_of (&checks);
+}
+
 static int append (const char *text, size_t n, void *out)
 {
     buf_put (out, text, n);
@@ -67,19 +83,17 @@ static json_t *subprotocols (void)
 int health_write (const struct hub *hub, struct buf *out)
 {
     struct checks checks = look (hub);
-    bool serving = checks.keys && checks.accepting;
-    bool linked = checks.commands && checks.events;
     bool bypass = bypass_enabled (hub->config);
     append_json (json_pack ("{s:s, s:f, s:s, s:s, s:f, s:{s:b, s:b, s:b, s:b, s:b}, s:o, s:{s:b, s:o}, s:{s:b, s:b}}",
-                            "status", serving ? (linked ? "healthy" : "degraded") : "unhealthy", "timestamp",
-                            clock_wall (), "environment", hub->config->environment, "version", AGENTBRIDGE_VERSION,
-                            "uptime_s", (double) (clock_now () - hub->started_at) / (double) S_NS, "checks",
-                            "runtime_commands", checks.commands, "runtime_events", checks.events, "auth_keys",
-                            checks.keys, "accepting", checks.accepting, "engine", true, "metrics", numbers (hub),
-                            "config", "pre_connection_auth_required", true, "subprotocols", subprotocols (),
-                            "e2e_testing", "enabled", bypass, "auth_bypass_active", bypass),
+                            "status", status_of (&checks), "timestamp", clock_wall (), "environment",
+                            hub->config->environment, "version", AGENTBRIDGE_VERSION, "uptime_s",
+                            (double) (clock_now () - hub->started_at) / (double) S_NS, "checks", "runtime_commands",
+                            checks.commands, "runtime_events", checks.events, "auth_keys", checks.keys, "accepting",
+                            checks.accepting, "engine", true, "metrics", numbers (hub), "config",
+                            "pre_connection_auth_required", true, "subprotocols", subprotocols (), "e2e_testing",
+                            "enabled", bypass, "auth_bypass_active", bypass),
                  out);
-    return serving ? 200 : 503;
+    return is_serving (&checks) ? 200 : 503;
 }
 
 int health_write_ready (const struct hub *hub, struct buf *out)

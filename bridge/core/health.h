@@ -4,6 +4,9 @@
 
 #include "core/hub.h"
 
+/* "healthy", "degraded" (serving without the runtime) or "unhealthy". */
+const char *health_status (const struct hub *hub);
+
 /* Append the document of /ws/health; the HTTP status to answer it with. */
 int health_write (const struct hub *hub, struct buf *out);
 

@@ -36,6 +36,7 @@ struct hub {
     struct buf scratch; /* for one encoding at a time */
     size_t replay_left; /* bytes that may still be replayed from history in this turn of the loop */
     int64_t started_at; /* monotonic ns */
+    unsigned page_port; /* of the admin port, whose page may connect (its Try tab); 0: may not, as in production */
     bool draining;
     int64_t runs_until; /* draining: runs in progress are waited for until then, monotonic ns */
 };

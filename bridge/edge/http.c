@@ -529,6 +529,11 @@ struct http_server *http_server_new (uv_loop_t *loop, struct hub *hub, const cha
     return self;
 }
 
+unsigned http_server_port (const struct http_server *self)
+{
+    return port_of (self->fd);
+}
+
 static void free_server (uv_handle_t *handle)
 {
     free (handle->data);

@@ -28,6 +28,9 @@ typedef void http_handler (void *owner, struct http_conn *conn, const struct req
 NODISCARD struct http_server *http_server_new (uv_loop_t *loop, struct hub *hub, const char *name, const char *address,
                                                struct tls *tls, http_handler *handler, void *owner, struct buf *error);
 
+/* The port that it listens on. */
+unsigned http_server_port (const struct http_server *self);
+
 /* Close the listener and every request that is still open. The loop has to run once more to free them. */
 void http_server_destroy (struct http_server **self_p);
 

@@ -201,3 +201,8 @@ void public_destroy (struct public **self_p)
     http_server_destroy (&self->server); /* ends what waits, by on_client_gone */
     free (self);
 }
+
+unsigned public_port (const struct public *self)
+{
+    return http_server_port (self->server);
+}

@@ -36,6 +36,9 @@
 #ifndef LIMITED
 #define LIMITED(symbol)
 #endif
+#ifndef TOKEN_RESULT
+#define TOKEN_RESULT(symbol)
+#endif
 #ifndef RELOAD_RESULT
 #define RELOAD_RESULT(symbol)
 #endif
@@ -125,6 +128,11 @@ LIMITED (users)
 RELOAD_RESULT (ok)
 RELOAD_RESULT (failed)       /* what was in force stays */
 
+/* What became of a wish for a token at the admin port. */
+TOKEN_RESULT (made)
+TOKEN_RESULT (forbidden)     /* neither a loopback peer that names this host by its address, nor drain-key */
+TOKEN_RESULT (invalid)       /* no user id, or a life that is too long */
+
 #undef CLIENT_RESULT
 #undef EVICTION
 #undef RESUME
@@ -132,6 +140,7 @@ RELOAD_RESULT (failed)       /* what was in force stays */
 #undef RUN_OUTCOME
 #undef TLS_RESULT
 #undef TLS_RELOAD
+#undef TOKEN_RESULT
 #undef JWKS_RESULT
 #undef COMMAND_DROP
 #undef HTTP_TIMEOUT

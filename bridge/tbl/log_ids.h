@@ -26,6 +26,8 @@ LOG_ID (HANDSHAKE_REFUSED,   WARN,  "An upgrade was refused; `check` says which 
 LOG_ID (HANDSHAKES_LIMITED,  WARN,  "An address connects more often than handshakes-per-second-per-address allows; it was answered 429")
 LOG_ID (FORWARDED_UNUSABLE,  WARN,  "A trusted proxy's header names no usable client address; the proxy's own counts. Look at what the proxy writes")
 LOG_ID (AUTH_BYPASS_USED,    WARN,  "A connection was let in without a token by the bypass for tests (e2e-bypass-key)")
+LOG_ID (TOKEN_MADE,          WARN,  "The admin port has made a token for this user, with the secret that the bridge checks with; never in production")
+LOG_ID (TOKEN_REFUSED,       WARN,  "The admin port was asked for a token and made none; `why` says why")
 LOG_ID (REQUEST_BAD,         INFO,  "An HTTP request could not be served; `why` names the fault")
 LOG_ID (REQUEST_TIMEOUT,     INFO,  "A peer sent nothing, or did not read its answer, within http-timeout-s and was cut")
 LOG_ID (TLS_HANDSHAKE_FAILED, INFO, "A TLS handshake did not succeed; `why` names the fault")

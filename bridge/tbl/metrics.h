@@ -11,6 +11,7 @@ METRIC (FORWARDED_UNUSABLE,       "forwarded_unusable_total",       COUNTER,    
 METRIC (RATES_TRACKED,            "rates_tracked",                  GAUGE,          LIMITED,        "Addresses and users that have lately used some of what their rate allows; at most 65,536 of each")
 METRIC (RATES_EVICTED,            "rates_evicted_total",            COUNTER,        LIMITED,        "Addresses and users whose rate was forgotten because there were too many. A flood from many addresses, when it rises")
 METRIC (AUTH_BYPASS,              "auth_bypass_total",              COUNTER,        NONE,           "Connections let in without a token by the bypass for tests; never in production")
+METRIC (TOKENS,                   "tokens_total",                   COUNTER,        TOKEN_RESULT,   "Tokens asked for at the admin port (POST /token) by result; never in production")
 METRIC (TOKEN_CACHE_HITS,         "token_cache_hits_total",         COUNTER,        NONE,           "Tokens whose signature had been verified within the last 5 s and was not verified again")
 METRIC (JWKS_REFRESHES,           "jwks_refreshes_total",           COUNTER,        JWKS_RESULT,    "Fetches of jwks-url by result; other than ok and not_modified look at the log line JWKS_FAILED")
 METRIC (JWKS_LAST_SUCCESS,        "jwks_last_success_timestamp_seconds", GAUGE,     NONE,           "Unix time of the last fetch of jwks-url that succeeded; 0 before the first")

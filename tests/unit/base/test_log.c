@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 
@@ -308,6 +309,25 @@ static void reference_has_a_row_for_each (void **state)
     free (table);
 }
 
+static void tallies_count_what_is_warned_of (void **state)
+{
+    struct log_tally tally;
+    (void) state;
+    assert_false (log_tally_of (LOG_STATE_ILLEGAL, &tally));
+    LOG (PUBLISHER_NEW, NULL);
+    assert_false (log_tally_of (LOG_PUBLISHER_NEW, &tally));
+    for (int i = 0; i < 60; i++) /* more than its budget */
+        LOG (TLS_RELOAD_FAILED, NULL);
+    assert_true (log_tally_of (LOG_TLS_RELOAD_FAILED, &tally));
+    assert_string_equal (tally.name, "TLS_RELOAD_FAILED");
+    assert_string_equal (tally.level, "error");
+    assert_int_equal (tally.lines, 60);
+    assert_true (tally.last == clock_wall ());
+    log_set_level (LOG_LEVEL_ERROR);
+    LOG (PUBLISHER_FORGOTTEN, NULL);
+    assert_false (log_tally_of (LOG_PUBLISHER_FORGOTTEN, &tally));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown (name, set_up, tear_down)
 
 int main (void)
@@ -326,6 +346,7 @@ int main (void)
         TEST (a_torn_line_is_ended_first),
         TEST (errno_survives),
         TEST (reference_has_a_row_for_each),
+        TEST (tallies_count_what_is_warned_of),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

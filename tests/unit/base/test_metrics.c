@@ -237,6 +237,25 @@ static void reference_has_a_row_for_each (void **state)
                  "connection\\_established |");
 }
 
+static void what_is_kept_can_be_read (void **state)
+{
+    (void) state;
+    assert_int_equal (metric_labels (M_RUNTIME_LINK_UP), 2);
+    assert_string_equal (metric_label (M_RUNTIME_LINK_UP, LINK_commands), "commands");
+    assert_string_equal (metric_label (M_RUNTIME_LINK_UP, LINK_events), "events");
+    assert_string_equal (metric_label (M_USERS, 0), "");
+    metric_add (M_CLIENT_MESSAGES, CLIENT_RESULT_forwarded, 3);
+    metric_add (M_CLIENT_MESSAGES, CLIENT_RESULT_user_rate_limited, 4);
+    assert_true (metric_total (M_CLIENT_MESSAGES) == 7);
+    metric_observe (M_EVENT_DELIVERY, 0.0005);
+    metric_observe (M_EVENT_DELIVERY, 0.0006);
+    metric_observe (M_EVENT_DELIVERY, 1e9);
+    struct metric_histogram histogram = metric_histogram (M_EVENT_DELIVERY);
+    assert_true (histogram.bounds[0] == 0.0005 && histogram.bounds[histogram.n - 1] == 10);
+    assert_true (histogram.counts[0] == 1 && histogram.counts[1] == 1 && histogram.counts[2] == 0);
+    assert_true (histogram.counts[histogram.n] == 1);
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +266,7 @@ int main (void)
         cmocka_unit_test_setup_teardown (rows_do_not_overlap, set_up, tear_down),
         cmocka_unit_test_setup_teardown (process_metrics_tell_the_truth, set_up, tear_down),
         cmocka_unit_test_setup_teardown (reference_has_a_row_for_each, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (what_is_kept_can_be_read, set_up, tear_down),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -270,6 +270,48 @@ static void test_origin (void **state)
     free (token);
 }
 
+/* The admin port's page is let in beside what allowed-origins says, where it may connect at all. */
+static const struct {
+    unsigned page_port;
+    const char *host, *origin;
+    bool good;
+} page_cases[] = {
+    {9090, "a.example:8080", "http://a.example:9090", true},
+    {9090, "A.example:8080", "HTTP://a.example:9090", true},
+    {9090, "a.example", "http://a.example:9090", true},
+    {9090, "[::1]:8080", "http://[::1]:9090", true},
+    {9090, "[::1]", "http://[::1]:9090", true},
+    {0, "a.example:8080", "http://a.example:9090", false},
+    {0, "a.example:8080", "http://a.example:0", false},
+    {9090, "a.example:8080", "https://a.example:9090", false},
+    {9090, "a.example:8080", "http://a.example:9091", false},
+    {9090, "a.example:8080", "http://a.example:90901", false},
+    {9090, "a.example:8080", "http://a.example", false},
+    {9090, "a.example:8080", "http://b.example:9090", false},
+    {9090, "a.example:8080", "http://a.example:9090/", false},
+    {9090, "a.example:8080", "http://a.example:9090.evil", false},
+    {9090, "[::1]:8080", "http://[::2]:9090", false},
+    {9090, ":8080", "http://evil:9090", false},
+};
+
+static void test_origin_of_page (void **state)
+{
+    (void) state;
+    char *token = token_of (CLAIMS);
+    for (size_t i = 0; i < COUNT_OF (page_cases); i++) {
+        HUB_UP ("--allowed-origins", "https://x.example");
+        hub.page_port = page_cases[i].page_port;
+        struct conn *conn = admit (text (GET "Host: %s\r\n" UPGRADE CONNECT KEY VERSION
+                                             "Authorization: Bearer %s\r\nOrigin: %s\r\n\r\n",
+                                         page_cases[i].host, token, page_cases[i].origin));
+        if ((conn->refusal == ERROR_NONE) != page_cases[i].good)
+            fail_msg ("page %u, host %s, origin %s", page_cases[i].page_port, page_cases[i].host, page_cases[i].origin);
+        drop (conn);
+        hub_down ();
+    }
+    free (token);
+}
+
 /* --- subprotocol --------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -757,17 +799,29 @@ static void test_resume_of_other (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_check),           cmocka_unit_test (test_paths),
-        cmocka_unit_test (test_welcome),         cmocka_unit_test (test_no_exp),
-        cmocka_unit_test (test_origin),          cmocka_unit_test (test_subprotocol),
-        cmocka_unit_test (test_limit_of_all),    cmocka_unit_test (test_limit_of_user),
-        cmocka_unit_test (test_order),           cmocka_unit_test (test_bucket),
-        cmocka_unit_test (test_sources),         cmocka_unit_test (test_bad_tokens),
-        cmocka_unit_test (test_no_keys),         cmocka_unit_test (test_connect_headers),
-        cmocka_unit_test (test_connect_claims),  cmocka_unit_test (test_connect_is_utf8),
-        cmocka_unit_test (test_resume),          cmocka_unit_test (test_resume_of_other),
-        cmocka_unit_test (test_token_again),     cmocka_unit_test (test_limit_of_address),
-        cmocka_unit_test (test_rate_of_address), cmocka_unit_test (test_client),
+        cmocka_unit_test (test_check),
+        cmocka_unit_test (test_paths),
+        cmocka_unit_test (test_welcome),
+        cmocka_unit_test (test_no_exp),
+        cmocka_unit_test (test_origin),
+        cmocka_unit_test (test_origin_of_page),
+        cmocka_unit_test (test_subprotocol),
+        cmocka_unit_test (test_limit_of_all),
+        cmocka_unit_test (test_limit_of_user),
+        cmocka_unit_test (test_order),
+        cmocka_unit_test (test_bucket),
+        cmocka_unit_test (test_sources),
+        cmocka_unit_test (test_bad_tokens),
+        cmocka_unit_test (test_no_keys),
+        cmocka_unit_test (test_connect_headers),
+        cmocka_unit_test (test_connect_claims),
+        cmocka_unit_test (test_connect_is_utf8),
+        cmocka_unit_test (test_resume),
+        cmocka_unit_test (test_resume_of_other),
+        cmocka_unit_test (test_token_again),
+        cmocka_unit_test (test_limit_of_address),
+        cmocka_unit_test (test_rate_of_address),
+        cmocka_unit_test (test_client),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }
