@@ -96,8 +96,9 @@ static inline void metric_inc (enum metric id, unsigned label)
 /* Histograms. Seconds. */
 void metric_observe (enum metric id, double seconds);
 
-/* Append the exposition (Prometheus text format 0.0.4) of everything, `process_*` included. */
+/* Append the exposition of everything, `process_*` included: Prometheus text format 0.0.4, or OpenMetrics 1.0. */
 void metrics_write (struct buf *out);
+void metrics_write_openmetrics (struct buf *out);
 
 /* Append the Markdown table of the reference. */
 void metrics_reference (struct buf *out);
