@@ -17,6 +17,13 @@ ALERTS = {"BridgeAbsent", "RuntimeLinkDown", "HandshakeFailureRatio", "Handshake
           "JwksStale", "AuthBypassInUse", "ConnectionsNearLimit", "ConnectionSetupSlow", "HistoryEvicting"}
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds",
            "process_max_fds", "process_start_time_seconds"}
+PROMISED = """build_info connections users handshakes_total connection_setup_seconds connection_duration_seconds
+connections_closed_total auth_bypass_total state_transition_errors_total client_messages_total events_received_total
+events_delivered_total events_dropped_total events_coalesced_total event_delivery_seconds isolation_violations_total
+event_gaps_total events_repaired_total events_lost_total resumes_total replayed_events_total history_bytes history_events
+history_evicted_total outbound_queue_bytes runtime_link_up runtime_round_trip_seconds runtime_commands_total runs_active
+runs_total run_first_event_seconds run_event_gap_seconds run_duration_seconds runs_stalled jwks_refreshes_total
+jwks_last_success_timestamp_seconds auth_breaker_state draining""".split()
 SUFFIXES = ("", "_bucket", "_sum", "_count")
 
 
@@ -35,6 +42,16 @@ def known_metrics():
     ours = {PREFIX + row.name + suffix for row in tables.metrics()
             for suffix in (SUFFIXES[1:] if row.kind.startswith("HISTOGRAM") else SUFFIXES[:1])}
     return ours | PROCESS
+
+
+def test_names_that_others_rely_on():
+    """Dashboards and rules of others go on working: these names stay. No unit but base units, counters end with _total."""
+    rows = {row.name: row for row in tables.metrics()}
+    assert set(PROMISED) <= set(rows)
+    for name, row in rows.items():
+        assert name.endswith("_total") == (row.kind == "COUNTER"), name
+        assert name.endswith("_seconds") or not row.kind.startswith("HISTOGRAM"), name
+        assert not re.search(r"_(ms|milliseconds|minutes|kb|kilobytes|percent)(_|$)", name), name
 
 
 def test_check(tmp_path):
