@@ -150,14 +150,19 @@ static const char *const TOKEN_RESULT_values[] = {
 
 /* --- Storage: every row has its stretch of one array, laid out by the compiler --- */
 
-static const double bounds_fast[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
-static const double bounds_slow[] = {0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800};
+/* The thresholds of alerts (k8s/monitoring) are among them, so that nothing is guessed between two bounds. */
+static const double bounds_fast[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10};
+static const double bounds_wait[] = {0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60};
+static const double bounds_slow[] = {0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800};
+static const double bounds_life[] = {1, 5, 15, 60, 300, 900, 1800, 3600, 14400, 43200, 86400};
 
 /* A histogram is its buckets (not cumulated), the one for what is over the last bound, and the sum. */
 #define WIDTH_COUNTER(labels)        COUNT_OF (labels##_values)
 #define WIDTH_GAUGE(labels)          COUNT_OF (labels##_values)
 #define WIDTH_HISTOGRAM_FAST(labels) (COUNT_OF (bounds_fast) + 2)
+#define WIDTH_HISTOGRAM_WAIT(labels) (COUNT_OF (bounds_wait) + 2)
 #define WIDTH_HISTOGRAM_SLOW(labels) (COUNT_OF (bounds_slow) + 2)
+#define WIDTH_HISTOGRAM_LIFE(labels) (COUNT_OF (bounds_life) + 2)
 
 enum {
 #define METRIC(symbol, name, kind, labels, help) AT_##symbol, AFTER_##symbol = AT_##symbol + WIDTH_##kind (labels) - 1,
@@ -188,7 +193,9 @@ struct row {
 #define ROW_COUNTER(labels)        ROW_PLAIN (KIND_COUNTER, labels)
 #define ROW_GAUGE(labels)          ROW_PLAIN (KIND_GAUGE, labels)
 #define ROW_HISTOGRAM_FAST(labels) ROW_BOUNDS (bounds_fast)
+#define ROW_HISTOGRAM_WAIT(labels) ROW_BOUNDS (bounds_wait)
 #define ROW_HISTOGRAM_SLOW(labels) ROW_BOUNDS (bounds_slow)
+#define ROW_HISTOGRAM_LIFE(labels) ROW_BOUNDS (bounds_life)
 
 static const struct row rows[METRIC_COUNT] = {
 #define METRIC(symbol, metric_name, metric_kind, labels, text)                                                         \
@@ -205,7 +212,9 @@ struct place {
 #define LABELS_COUNTER(labels)        COUNT_OF (labels##_values)
 #define LABELS_GAUGE(labels)          COUNT_OF (labels##_values)
 #define LABELS_HISTOGRAM_FAST(labels) 0
+#define LABELS_HISTOGRAM_WAIT(labels) 0
 #define LABELS_HISTOGRAM_SLOW(labels) 0
+#define LABELS_HISTOGRAM_LIFE(labels) 0
 
 static const struct place places[METRIC_COUNT] = {
 #define METRIC(symbol, name, kind, labels, help) [M_##symbol] = {AT_##symbol, LABELS_##kind (labels)},
@@ -283,7 +292,13 @@ void metrics_reset (void)
     values[AT_BUILD_INFO] = 1;
 }
 
-/* --- Exposition --- */
+/* --- Exposition: Prometheus text 0.0.4 and OpenMetrics 1.0, which differ in three things: OpenMetrics names a
+ * counter's family without _total, escapes quotes in HELP, and ends with # EOF. Series are the same in both. --- */
+
+enum format {
+    FORMAT_PROMETHEUS,
+    FORMAT_OPENMETRICS
+};
 
 static const char *const type_names[] = {
     [KIND_COUNTER] = "counter", [KIND_GAUGE] = "gauge", [KIND_HISTOGRAM] = "histogram"};
@@ -319,18 +334,26 @@ static void put_label_value (struct buf *out, const struct row *row, unsigned la
         buf_puts (out, row->label_values[label]);
 }
 
-static void put_head (struct buf *out, const char *name, const char *help, enum kind kind)
+static void put_help (struct buf *out, const char *help, enum format format)
 {
-    buf_printf (out, "# HELP %s ", name);
     for (; *help; help++) {
-        if (*help == '\\')
-            buf_puts (out, "\\\\");
-        else if (*help == '\n')
+        if (*help == '\n')
             buf_puts (out, "\\n");
+        else if (*help == '\\' || (*help == '"' && format == FORMAT_OPENMETRICS))
+            buf_printf (out, "\\%c", *help);
         else
             buf_putc (out, *help);
     }
-    buf_printf (out, "\n# TYPE %s %s\n", name, type_names[kind]);
+}
+
+static void put_head (struct buf *out, const char *name, const char *help, enum kind kind, enum format format)
+{
+    size_t n = strlen (name);
+    if (format == FORMAT_OPENMETRICS && kind == KIND_COUNTER)
+        n -= strlen ("_total");
+    buf_printf (out, "# HELP %.*s ", (int) n, name);
+    put_help (out, help, format);
+    buf_printf (out, "\n# TYPE %.*s %s\n", (int) n, name, type_names[kind]);
 }
 
 static void put_plain (struct buf *out, const struct row *row)
@@ -346,6 +369,14 @@ static void put_plain (struct buf *out, const struct row *row)
     }
 }
 
+/* A bound is a label: "1.0" in both formats, as OpenMetrics has it, or else the format would change the series. */
+static void put_bound (struct buf *out, double bound)
+{
+    put_number (out, bound);
+    if (bound == trunc (bound))
+        buf_puts (out, ".0");
+}
+
 static void put_histogram (struct buf *out, const struct row *row)
 {
     const double *buckets = &values[row->at];
@@ -354,7 +385,7 @@ static void put_histogram (struct buf *out, const struct row *row)
     for (unsigned i = 0; i < row->count; i++) {
         total += buckets[i];
         buf_printf (out, "%s_bucket{le=\"", row->name);
-        put_number (out, row->bounds[i]);
+        put_bound (out, row->bounds[i]);
         buf_puts (out, "\"}");
         put_sample (out, total);
     }
@@ -369,40 +400,53 @@ static void put_histogram (struct buf *out, const struct row *row)
 
 /* --- The standard process_* metrics; what the system does not tell is left out --- */
 
-static void put_process (struct buf *out, const char *name, const char *help, enum kind kind, double value)
-{
-    if (value < 0)
-        return;
-    put_head (out, name, help, kind);
-    buf_puts (out, name);
-    put_sample (out, value);
-}
-
-static void put_process_all (struct buf *out)
+static void put_process_all (struct buf *out, enum format format)
 {
     struct process_info info;
     process_info_read (&info);
-    put_process (out, "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", KIND_COUNTER,
-                 info.cpu_s);
-    put_process (out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", KIND_GAUGE, info.virtual_bytes);
-    put_process (out, "process_resident_memory_bytes", "Resident memory size in bytes.", KIND_GAUGE,
-                 info.resident_bytes);
-    put_process (out, "process_open_fds", "Number of open file descriptors.", KIND_GAUGE, info.open_fds);
-    put_process (out, "process_max_fds", "Maximum number of open file descriptors.", KIND_GAUGE, info.max_fds);
-    put_process (out, "process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
-                 KIND_GAUGE, info.start_s);
+    const struct {
+        const char *name, *help;
+        enum kind kind;
+        double value;
+    } standard[] = {
+        {"process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", KIND_COUNTER, info.cpu_s},
+        {"process_virtual_memory_bytes", "Virtual memory size in bytes.", KIND_GAUGE, info.virtual_bytes},
+        {"process_resident_memory_bytes", "Resident memory size in bytes.", KIND_GAUGE, info.resident_bytes},
+        {"process_open_fds", "Number of open file descriptors.", KIND_GAUGE, info.open_fds},
+        {"process_max_fds", "Maximum number of open file descriptors.", KIND_GAUGE, info.max_fds},
+        {"process_start_time_seconds", "Start time of the process since unix epoch in seconds.", KIND_GAUGE,
+         info.start_s},
+    };
+    for (size_t i = 0; i < COUNT_OF (standard); i++) {
+        if (standard[i].value < 0)
+            continue;
+        put_head (out, standard[i].name, standard[i].help, standard[i].kind, format);
+        buf_puts (out, standard[i].name);
+        put_sample (out, standard[i].value);
+    }
 }
 
-void metrics_write (struct buf *out)
+static void put_all (struct buf *out, enum format format)
 {
     for (size_t i = 0; i < METRIC_COUNT; i++) {
-        put_head (out, rows[i].name, rows[i].help, rows[i].kind);
+        put_head (out, rows[i].name, rows[i].help, rows[i].kind, format);
         if (rows[i].kind == KIND_HISTOGRAM)
             put_histogram (out, &rows[i]);
         else
             put_plain (out, &rows[i]);
     }
-    put_process_all (out);
+    put_process_all (out, format);
+}
+
+void metrics_write (struct buf *out)
+{
+    put_all (out, FORMAT_PROMETHEUS);
+}
+
+void metrics_write_openmetrics (struct buf *out)
+{
+    put_all (out, FORMAT_OPENMETRICS);
+    buf_puts (out, "# EOF\n");
 }
 
 /* --- Reference --- */

@@ -116,8 +116,9 @@ struct metric_histogram {
 
 struct metric_histogram metric_histogram (enum metric id);
 
-/* Append the exposition (Prometheus text format 0.0.4) of everything, `process_*` included. */
+/* Append the exposition of everything, `process_*` included: Prometheus text format 0.0.4, or OpenMetrics 1.0. */
 void metrics_write (struct buf *out);
+void metrics_write_openmetrics (struct buf *out);
 
 /* Append the Markdown table of the reference. */
 void metrics_reference (struct buf *out);

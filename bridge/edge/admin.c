@@ -1,6 +1,7 @@
 #include "edge/admin.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "core/accept.h"
 #include "core/health.h"
 #include "core/ident.h"
 #include "core/mint.h"
@@ -43,15 +44,47 @@ static void on_health (UNUSED struct admin *self, struct http_conn *http, UNUSED
     http_respond_document (http, health_write);
 }
 
-static void on_metrics (UNUSED struct admin *self, struct http_conn *http, UNUSED const struct request *request)
+/* --- metrics -------------------------------------------------------------------------------------------------- */
+
+/* Limits that alerts compare with. A reload may have changed them, the number of descriptors may have lowered them. */
+static void tell_limits (const struct config *config)
 {
+    bool by_url = config->jwks_url[0];
+    metric_set (M_CONNECTIONS_MAX, 0, (double) config->max_connections);
+    metric_set (M_HISTORY_MAX, 0, (double) config->history_total_bytes);
+    metric_set (M_JWKS_MAX_AGE, 0, by_url ? (double) config->jwks_max_age_s : 0);
+    metric_set (M_JWKS_STALE, 0, by_url ? (double) config->jwks_stale_s : 0);
+}
+
+/* OpenMetrics goes to those who name it and like nothing better. */
+static bool wants_openmetrics (const struct request *request)
+{
+    struct buf list;
+    buf_init (&list, 0);
+    request_header_join (request, "accept", &list);
+    struct accept open = accept_read (buf_slice (&list), "application", "openmetrics-text", "1.0.0"),
+                  text = accept_read (buf_slice (&list), "text", "plain", "0.0.4");
+    buf_fini (&list);
+    return open.match >= ACCEPT_TYPE && open.quality > 0 && open.quality >= text.quality;
+}
+
+static void on_metrics (struct admin *self, struct http_conn *http, const struct request *request)
+{
+    bool open = wants_openmetrics (request);
     struct buf body;
     buf_init (&body, 0);
-    metrics_write (&body);
+    tell_limits (self->hub->config);
+    if (open)
+        metrics_write_openmetrics (&body);
+    else
+        metrics_write (&body);
     if (body.failed)
         http_respond_error (http, 503, "", "out of memory");
     else
-        http_respond (http, 200, "", "text/plain; version=0.0.4; charset=utf-8", buf_slice (&body));
+        http_respond (http, 200, "Vary: Accept\r\n",
+                      open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                           : "text/plain; version=0.0.4; charset=utf-8",
+                      buf_slice (&body));
     buf_fini (&body);
 }
 

@@ -46,7 +46,8 @@ def test_probes(bridge):
     assert bridge.http("GET", "/livez", "public").status == 404
 
 
-KINDS = {"COUNTER": "counter", "GAUGE": "gauge", "HISTOGRAM_FAST": "histogram", "HISTOGRAM_SLOW": "histogram"}
+KINDS = {"COUNTER": "counter", "GAUGE": "gauge",
+         **dict.fromkeys(("HISTOGRAM_FAST", "HISTOGRAM_WAIT", "HISTOGRAM_SLOW", "HISTOGRAM_LIFE"), "histogram")}
 LABELS = {"CONN_STATE": ("state", tables.conn_states), "EVENT_TYPE": ("type", lambda: tables.event_types() + ["other"]),
           "HANDSHAKE": ("result", lambda: ["ok"] + [code.lower() for code in tables.error_codes()])}
 

@@ -1,5 +1,6 @@
-/* Heads of requests and whom they let in (core/request.c, handshake.c, auth.c): a head is read the same however it is
- * cut, what it says lies within it, and nobody gets in without a token that was signed. */
+/* Heads of requests and whom they let in (core/request.c, accept.c, handshake.c, auth.c): a head is read the same
+ * however it is cut, what it says lies within it, and nobody gets in without a token that was signed. */
+#include "core/accept.h"
 #include "core/handshake.h"
 #include "core/auth.h"
 #include "core/ident.h"
@@ -50,6 +51,19 @@ static void read_parameters (const struct request *request)
             CHECK (!request_percent_decode (value, &out) || out.n <= value.n);
         }
     buf_fini (&out);
+}
+
+/* The list of media types, as the admin port reads it. */
+static void read_accept (const struct request *request)
+{
+    struct buf list;
+    buf_init (&list, 0);
+    request_header_join (request, "accept", &list);
+    struct slice alone = piece_of (buf_slice (&list));
+    struct accept found = accept_read (alone, "text", "plain", "0.0.4");
+    CHECK (found.quality <= 1000 && (found.match != ACCEPT_NONE || found.quality == 0));
+    piece_free (alone);
+    buf_fini (&list);
 }
 
 /* Who is let in is a user with headers for CONNECT; nobody's secret is echoed. */
@@ -109,6 +123,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     check_parts (&request, slice_of (data, n));
     check_cuts (slice_of (data, n));
     read_parameters (&request);
+    read_accept (&request);
     hub_up ();
     (void) handshake_is_ws_path (&fx.hub, request.path);
     int refused = handshake_check (&request, &fault);

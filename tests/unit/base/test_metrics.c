@@ -79,6 +79,7 @@ static void zeros_are_there_from_the_start (void **state)
     assert_lines ("agentbridge_users", "agentbridge_users 0\n");
     assert_line ("# HELP agentbridge_users Users with at least one connection");
     assert_line ("# TYPE agentbridge_users gauge");
+    assert_line ("# HELP agentbridge_history_bytes Bytes kept for resume, of history_max_bytes");
     assert_line ("# TYPE agentbridge_handshakes_total counter");
     assert_line ("# TYPE agentbridge_connection_setup_seconds histogram");
     assert_lines ("agentbridge_client_messages_total",
@@ -163,26 +164,81 @@ static void histograms_cumulate (void **state)
     write_with (metrics_write);
     assert_lines ("agentbridge_event_delivery_seconds", "agentbridge_event_delivery_seconds_bucket{le=\"0.0005\"} 4\n"
                                                         "agentbridge_event_delivery_seconds_bucket{le=\"0.001\"} 5\n"
-                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.0025\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.002\"} 5\n"
                                                         "agentbridge_event_delivery_seconds_bucket{le=\"0.005\"} 5\n"
                                                         "agentbridge_event_delivery_seconds_bucket{le=\"0.01\"} 5\n"
-                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.025\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.02\"} 5\n"
                                                         "agentbridge_event_delivery_seconds_bucket{le=\"0.05\"} 5\n"
                                                         "agentbridge_event_delivery_seconds_bucket{le=\"0.1\"} 5\n"
-                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.25\"} 5\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"0.2\"} 5\n"
                                                         "agentbridge_event_delivery_seconds_bucket{le=\"0.5\"} 6\n"
-                                                        "agentbridge_event_delivery_seconds_bucket{le=\"1\"} 6\n"
-                                                        "agentbridge_event_delivery_seconds_bucket{le=\"2.5\"} 6\n"
-                                                        "agentbridge_event_delivery_seconds_bucket{le=\"5\"} 6\n"
-                                                        "agentbridge_event_delivery_seconds_bucket{le=\"10\"} 7\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"1.0\"} 6\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"2.0\"} 6\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"5.0\"} 6\n"
+                                                        "agentbridge_event_delivery_seconds_bucket{le=\"10.0\"} 7\n"
                                                         "agentbridge_event_delivery_seconds_bucket{le=\"+Inf\"} 9\n"
                                                         "agentbridge_event_delivery_seconds_sum 3620.8011\n"
                                                         "agentbridge_event_delivery_seconds_count 9\n");
     metric_observe (M_CONNECTION_DURATION, 1800);
     write_with (metrics_write);
-    assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"600\"} 0");
-    assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"1800\"} 1");
+    assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"900.0\"} 0");
+    assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"1800.0\"} 1");
     assert_line ("agentbridge_connection_duration_seconds_bucket{le=\"+Inf\"} 1");
+}
+
+static void bounds (const char *name, const char *expected)
+{
+    char prefix[100], got[400] = "";
+    snprintf (prefix, sizeof prefix, "agentbridge_%s_bucket{le=\"", name);
+    for (const char *at = text; (at = strstr (at, prefix)); at += strlen (prefix)) {
+        const char *bound = at + strlen (prefix);
+        strncat (got, bound, strcspn (bound, "\""));
+        strcat (got, " ");
+    }
+    assert_string_equal (got, expected);
+}
+
+static void bounds_fit_what_is_measured (void **state)
+{
+    (void) state;
+    write_with (metrics_write);
+    bounds ("event_delivery_seconds", "0.0005 0.001 0.002 0.005 0.01 0.02 0.05 0.1 0.2 0.5 1.0 2.0 5.0 10.0 +Inf ");
+    bounds ("run_first_event_seconds", "0.01 0.02 0.05 0.1 0.2 0.5 1.0 2.0 5.0 10.0 20.0 30.0 60.0 +Inf ");
+    bounds ("run_duration_seconds", "0.1 0.5 1.0 2.0 5.0 10.0 30.0 60.0 120.0 300.0 600.0 1800.0 +Inf ");
+    bounds ("connection_duration_seconds", "1.0 5.0 15.0 60.0 300.0 900.0 1800.0 3600.0 14400.0 43200.0 86400.0 +Inf ");
+}
+
+/* Without its comments an exposition is the same in both formats. */
+static void copy_samples (char *to)
+{
+    for (const char *at = text; *at; at += strcspn (at, "\n") + 1)
+        if (*at != '#' && strncmp (at, "process_", strlen ("process_")) != 0)
+            strncat (to, at, strcspn (at, "\n") + 1);
+}
+
+static void openmetrics_differs_in_its_comments (void **state)
+{
+    (void) state;
+    metric_inc (M_EVENTS_LOST, 0);
+    metric_observe (M_EVENT_DELIVERY, 0.3);
+    write_with (metrics_write);
+    assert_line ("# TYPE agentbridge_events_lost_total counter");
+    assert_line ("# TYPE process_cpu_seconds_total counter");
+    assert_null (strstr (text, "# EOF"));
+    char *classic = calloc (2, strlen (text) + 1), *open = classic + strlen (text) + 1;
+    copy_samples (classic);
+
+    write_with (metrics_write_openmetrics);
+    assert_line ("# TYPE agentbridge_events_lost counter");
+    assert_line ("agentbridge_events_lost_total 1");
+    assert_line ("# TYPE process_cpu_seconds counter");
+    assert_line ("# TYPE agentbridge_users gauge");
+    assert_line ("# TYPE agentbridge_event_delivery_seconds histogram");
+    assert_null (strstr (text, "_total counter"));
+    assert_string_equal (text + strlen (text) - strlen ("\n# EOF\n"), "\n# EOF\n");
+    copy_samples (open);
+    assert_string_equal (classic, open);
+    free (classic);
 }
 
 /* Every metric touched alone changes its own samples only. */
@@ -193,19 +249,25 @@ static void rows_do_not_overlap (void **state)
 #define METRIC_TOUCH_COUNTER(id)                 metric_add (id, 0, 1000 + (double) id)
 #define METRIC_TOUCH_GAUGE(id)                   metric_set (id, 0, 1000 + (double) id)
 #define METRIC_TOUCH_HISTOGRAM_FAST(id)          metric_observe (id, 20)
+#define METRIC_TOUCH_HISTOGRAM_WAIT(id)          metric_observe (id, 200)
 #define METRIC_TOUCH_HISTOGRAM_SLOW(id)          metric_observe (id, 2000)
+#define METRIC_TOUCH_HISTOGRAM_LIFE(id)          metric_observe (id, 200000)
 #include "tbl/metrics.h"
 #undef METRIC
 #define METRIC(symbol, name, kind, labels, help) METRIC_CHECK_##kind (M_##symbol)
 #define METRIC_CHECK_COUNTER(id)                 assert_true (metric_get (id, 0) == 1000 + (double) id);
 #define METRIC_CHECK_GAUGE(id)                   METRIC_CHECK_COUNTER (id)
 #define METRIC_CHECK_HISTOGRAM_FAST(id)
+#define METRIC_CHECK_HISTOGRAM_WAIT(id)
 #define METRIC_CHECK_HISTOGRAM_SLOW(id)
+#define METRIC_CHECK_HISTOGRAM_LIFE(id)
 #include "tbl/metrics.h"
 #undef METRIC
     write_with (metrics_write);
     assert_line ("agentbridge_connection_setup_seconds_sum 20");
-    assert_line ("agentbridge_connection_duration_seconds_sum 2000");
+    assert_line ("agentbridge_run_first_event_seconds_sum 200");
+    assert_line ("agentbridge_run_duration_seconds_sum 2000");
+    assert_line ("agentbridge_connection_duration_seconds_sum 200000");
     metrics_reset ();
     assert_true (metric_get (M_USERS, 0) == 0);
     assert_true (metric_get (M_BUILD_INFO, 0) == 1);
@@ -231,10 +293,12 @@ static void reference_has_a_row_for_each (void **state)
     write_with (metrics_reference);
     assert_line ("| Metric | Type | Label | Meaning |");
     assert_line ("| `agentbridge_users` | gauge |  | Users with at least one connection |");
-    assert_line ("| `agentbridge_runtime_link_up` | gauge | `link`: commands, events | 1 when the link is up |");
-    assert_line ("| `agentbridge_build_info` | gauge | `version` | Always 1; the version stands in the label |");
+    assert_line ("| `agentbridge_runtime_link_up` | gauge | `link`: commands, events | 1 when the link is up (with "
+                 "several endpoints: at least one of them). 0: look at the runtime and at the log line LINK\\_DOWN |");
+    assert_line ("| `agentbridge_build_info` | gauge | `version` | Always 1; the version stands in the label. "
+                 "Two versions for long are a rollout that hangs |");
     assert_line ("| `agentbridge_connection_setup_seconds` | histogram |  | From the upgrade request to "
-                 "connection\\_established |");
+                 "connection\\_established. Slow: the runtime answers HELLO late, or the processor is full |");
 }
 
 static void what_is_kept_can_be_read (void **state)
@@ -263,6 +327,8 @@ int main (void)
         cmocka_unit_test_setup_teardown (labels_stand_at_their_index, set_up, tear_down),
         cmocka_unit_test_setup_teardown (numbers_are_short_and_exact, set_up, tear_down),
         cmocka_unit_test_setup_teardown (histograms_cumulate, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (bounds_fit_what_is_measured, set_up, tear_down),
+        cmocka_unit_test_setup_teardown (openmetrics_differs_in_its_comments, set_up, tear_down),
         cmocka_unit_test_setup_teardown (rows_do_not_overlap, set_up, tear_down),
         cmocka_unit_test_setup_teardown (process_metrics_tell_the_truth, set_up, tear_down),
         cmocka_unit_test_setup_teardown (reference_has_a_row_for_each, set_up, tear_down),

@@ -75,7 +75,7 @@ static void test_counts_since_the_last (void **state)
     json_t *document = samples_after (0);
     assert_int_equal (json_integer_value (json_object_get (document, "last")), 3);
     expect_sample (document, 0, "[1.0,3.0,5.0,4.0,1.0,[null,null,null]]");
-    expect_sample (document, 1, "[0.5,2.0,0.0,4.0,1.0,[0.0175,0.02425,0.02485]]");
+    expect_sample (document, 1, "[0.5,2.0,0.0,4.0,1.0,[0.015,0.0195,0.0199]]");
     expect_sample (document, 2, "[1.0,0.0,0.0,4.0,1.0,[null,null,null]]");
     json_decref (document);
 }
