@@ -193,11 +193,10 @@ class Pod:
         return [json.loads(line) for line in self.engine.podman("logs", f"agent-{SIDECAR}").stderr.splitlines()]
 
     def hooks(self):
-        """[(container, command)] of preStop, of the bridge only when the program has the command."""
+        """[(container, command)] of preStop."""
         spec = pod_spec(self.objects)
         both = [("runtime", named(spec["containers"], "runtime")), (SIDECAR, sidecar(spec))]
-        hooks = [(name, container["lifecycle"]["preStop"]["exec"]["command"]) for name, container in both]
-        return hooks if "\n  drain " in run([binary(), "--help"]).stdout else hooks[:1]
+        return [(name, container["lifecycle"]["preStop"]["exec"]["command"]) for name, container in both]
 
     def exit_code(self, name):
         """SIGTERM, as the kubelet does; how it ended."""
