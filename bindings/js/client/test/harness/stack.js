@@ -13,6 +13,7 @@ import { until } from "./wait.js";
 
 export const SECRET = "client-test-secret-0123456789abcdef0123456789abcdef";
 const BINARY = path.resolve(ROOT, process.env.AGENTBRIDGE_BIN ?? "build/release/bridge/agentbridge");
+export const BUILD = path.resolve(path.dirname(BINARY), "..");
 
 /** A compact JWT, signed for the bridges of these tests. */
 export function token(user = "alice", ttl = 3600, claims = {}, secret = SECRET) {
@@ -65,6 +66,18 @@ export class Stack {
     return agent;
   }
 
+  /** Any program that is a runtime; `words({commands, events})` are the program and its arguments. */
+  async startAgent(words) {
+    const [program, ...args] = words(await this.#endpoints());
+    const agent = (this.agent = new Process(program, args));
+    this.onEnd(() => agent.kill());
+    return agent;
+  }
+
+  async ready() {
+    await until(async () => (await fetch(`${this.admin}/readyz`)).ok, "the bridge is ready");
+  }
+
   /** A bridge, ready; behind this.proxy, whose port stays. */
   async startBridge(options = {}) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not built (AGENTBRIDGE_BIN names another)`);
@@ -77,7 +90,7 @@ export class Stack {
     const port = async (name) => JSON.parse((await bridge.line(new RegExp(`^.*"LISTENING".*"${name}".*$`)))[0]).port;
     await this.#behindProxy(await port("public"));
     this.admin = `http://127.0.0.1:${await port("admin")}`;
-    await until(async () => (await fetch(`${this.admin}/readyz`)).ok, "the bridge is ready");
+    await this.ready();
     if (this.runtime) await until(() => this.runtime.subscribers > 0, "the bridge has subscribed");
     return bridge;
   }
