@@ -1,6 +1,7 @@
 """The demo agent: what happens in a run. The wire is the binding's matter."""
 
 import asyncio
+import logging
 
 import tools
 from agentbridge import MessageError
@@ -14,6 +15,10 @@ class Agent:
         self._runtime = runtime
         self._pace = pace  # seconds between two events
         runtime.on_message(self._on_message)
+        runtime.on_connect(self._on_connect)
+
+    async def _on_connect(self, connection):
+        logging.info("CONNECT %s user %r", connection.id, connection.user)
 
     async def _on_message(self, message):
         content = message.json()
