@@ -149,6 +149,7 @@ def test_lost_for_good(stack, start):
     runtime.forget(2, 2)
     runtime.emit("alice", {"type": "y"})
     tool.wait_out('"y"')
+    tool.wait_err("resync")
     assert tool.err == ["agentbridge connect: events are lost for good (resync)"]
     close(runtime, 4008)
     wait_until(lambda: sum(m["type"] == "connection_established" for m in tool.messages()) == 2)

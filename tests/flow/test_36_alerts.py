@@ -157,7 +157,7 @@ def test_dashboard_shows_all_that_matters():
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
     left_out = {row.name for row in tables.metrics() if PREFIX + row.name not in shown}
     assert left_out == {"forwarded_unusable_total", "rates_tracked", "reserved_keys_total", "tls_connections",
-                        "history_events", "jwks_max_age_seconds"}
+                        "history_events", "jwks_max_age_seconds", "tokens_total"}
 
 
 def test_dashboard_panels_have_room():

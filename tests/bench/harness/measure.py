@@ -9,6 +9,7 @@ import tempfile
 from . import disturb, processes
 from .processes import Failed
 
+BENCH = pathlib.Path(__file__).resolve().parents[1]
 FAULTS = ("malformed", "foreign", "repeated", "lost", "refused")
 START_S = 20
 LOAD_S = 300   # the longest that a load may take
@@ -63,7 +64,7 @@ class Run:
         self.server = self.start("server", self.entry.start(self.ports, self.tmp) + options, self.cpus.server)
         self.stack.callback(self.server.stop)
         try:
-            processes.wait_until(lambda: processes.accepts(self.ports.public), self.server, START_S,
+            processes.wait_until(lambda: processes.accepts(getattr(self.ports, self.entry.listens)), self.server, START_S,
                                  f"{self.entry.name} accepts connections")
         except BaseException as error:
             message = processes.last_line(self.log("server"))
@@ -76,8 +77,8 @@ class Run:
 
     def measure(self):
         """The load's figures."""
-        argv = [self.bench_load, self.row.scenario, *self.entry.load_arguments(self.ports), *flags(self.load),
-                "--pid", str(self.server.pid)]
+        program = [str(BENCH / self.row.load_program)] if self.row.load_program else [self.bench_load, self.row.scenario]
+        argv = [*program, *self.entry.load_arguments(self.ports), *flags(self.load), "--pid", str(self.server.pid)]
         # Beside another load on the same CPU it must measure the server, not the scheduler.
         nice = -15 if self.row.group == "fairness" else 0
         load = self.start("load", argv, self.cpus.load, nice, subprocess.PIPE)
@@ -125,6 +126,8 @@ def doubts_of(share, company):
 
 def run_once(place, row, case, load):
     """Start, measure, stop. What goes wrong is the result's fault."""
+    if not place.servers[case.server].is_installed():
+        return Result(unable=True)
     try:
         with Run(place, row, case, load) as run:
             with disturb.KINDS[case.disturbance](run) as disturbance:

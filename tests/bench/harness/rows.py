@@ -38,6 +38,7 @@ class Row:
     figures: tuple
     peers: bool = False
     fixed: bool = False
+    load_program: str = ""  # beside this folder, in place of bench_load and its scenario
 
     def load_of(self, case, scale=1.0, short=False):
         """The load's options of a case, as {name: value}; True stands for a flag."""
@@ -176,4 +177,10 @@ FAIRNESS = (
     fair("fair-jwks", "200 keys fetched from jwks-url each second", while_("keys", *FETCHED)),
 )
 
-ROWS = MAIN + MORE + VARIANTS + GROWTH + FAIRNESS
+EMITTING = (
+    Row("emitting", "emit", "events that a runtime emits, numbered, in one go", "", {"events": 100_000},
+        (Case("by hand", "by-hand"), Case("Python", "emit-python"), Case("Node", "emit-node")),
+        (Figure("events_per_s", "events/s"), Figure("cpu_us_per_event", "CPU µs per event")), load_program="runtimes/measure.py"),
+)
+
+ROWS = MAIN + MORE + VARIANTS + GROWTH + FAIRNESS + EMITTING

@@ -8,6 +8,7 @@ class Server:
     program = ""      # what must be in PATH
     exit_codes = None  # with which it may leave after SIGTERM; None: any
     without = ()      # names of rows that it has no part in
+    listens = "public"  # the port that takes connections once it is up
 
     def is_installed(self):
         """Can it be started here?"""

@@ -68,9 +68,31 @@ class TwoRuntimes(Bridge):
                 "--commands-port", str(ports.commands2)]
 
 
+class Emitter(Server):
+    """A runtime that emits: what is measured is not the bridge. Its load is runtimes/measure.py."""
+    listens = "commands"
+
+    def __init__(self, name, interpreter, source, needs=None):
+        self.name = name
+        self.program = interpreter
+        self.source, self.needs = str(TOP / "tests" / "bench" / "runtimes" / source), needs
+
+    def is_installed(self):
+        return super().is_installed() and (not self.needs or (TOP / self.needs).exists())
+
+    def start(self, ports, tmp):
+        return [self.program, self.source, f"tcp://127.0.0.1:{ports.commands}", f"tcp://127.0.0.1:{ports.events}"]
+
+    def load_arguments(self, ports):
+        named = {f"--{name}-port": str(getattr(ports, name)) for name in ("public", "admin", "commands", "events")}
+        return ["--bridge", Bridge.program, *(word for pair in named.items() for word in pair)]
+
+
+EMITTERS = (Emitter("by-hand", "/usr/bin/python3", "by_hand.py"), Emitter("emit-python", "/usr/bin/python3", "binding.py"),
+            Emitter("emit-node", "node", "binding.mjs", "bindings/js/node_modules/zeromq"))
 OURS = (Limit("limit"), Limit("limit-join", "--join"), Bridge(), TwoRuntimes())
 
-SERVERS = {server.name: server for server in OURS + PEERS}
+SERVERS = {server.name: server for server in OURS + EMITTERS + PEERS}
 
 
 def peers_named(choice):

@@ -3,7 +3,7 @@ import dataclasses
 import statistics
 
 HEADS = {"main": "Against the limit", "more": "Sizes and storms", "variants": "The bridge, and the bridge changed in one thing",
-         "growth": "Growth", "fairness": "Fairness"}
+         "growth": "Growth", "fairness": "Fairness", "emitting": "Runtimes that emit"}
 
 
 @dataclasses.dataclass(frozen=True)
