@@ -10,7 +10,7 @@ LOG_ID (KEYS_LOADED,         INFO,  "A key file has changed; the new token keys 
 LOG_ID (KEY_SKIPPED,         WARN,  "A key of the set is not used; the line says why")
 LOG_ID (TLS_LOADED,          INFO,  "The public port shows this certificate from now on; `expires` is Unix time")
 LOG_ID (TLS_RELOAD_FAILED,   ERROR, "The certificate files have changed and cannot be used; the old certificate stays in force")
-LOG_ID (JWKS_FETCHED,        INFO,  "jwks-url was fetched; `changed` is false when the server said that the set at hand is the newest")
+LOG_ID (JWKS_FETCHED,        INFO,  "jwks-url was fetched; `changed` is false when the set at hand is still the newest")
 LOG_ID (JWKS_FAILED,         WARN,  "jwks-url could not be fetched, or brought nothing usable; the last good set stays in force up to jwks-stale-s")
 LOG_ID (JWKS_TOO_OLD,        ERROR, "jwks-stale-s passed without a good fetch of jwks-url: its keys no longer count")
 LOG_ID (JWKS_KID,            INFO,  "A token names a kid that no key has; jwks-url is fetched")
