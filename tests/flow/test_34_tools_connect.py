@@ -283,9 +283,9 @@ def test_tls(secure, start, stack, tmp_path):
     token = {"AGENTBRIDGE_TOKEN": stack.keys.token("alice")}
     refused = run_program("connect", "--url", url, env=token)
     assert refused.returncode == 1 and "cert" in refused.stderr, refused
-    trusted = run_program("connect", "--url", url, "--ca-file", tmp_path / "ca.pem", "--for", "1", env=token)
+    trusted = run_program("connect", "--url", url, "--ca-file", tmp_path / "ca.pem", "--until", "connection_established", env=token)
     assert trusted.returncode == 0 and " as alice, " in trusted.stdout and not trusted.stderr, trusted
-    careless = run_program("connect", "--url", url, "--insecure", "--for", "1", env=token)
+    careless = run_program("connect", "--url", url, "--insecure", "--until", "connection_established", env=token)
     assert careless.returncode == 0 and " as alice, " in careless.stdout and "WARNING" in careless.stderr
 
 
