@@ -326,6 +326,7 @@ static void free_all (struct jwks_fetch *self)
         curl_multi_wakeup (self->multi);
     }
     zactor_destroy (&self->actor);
+    (void) atomic_load (&self->handed); /* what the thread has written is ours from here on */
     curl_multi_cleanup (self->multi);
     curl_global_cleanup ();
     jwks_answer_fini (&self->job.answer);

@@ -134,7 +134,7 @@ def test_a_runtime_that_is_killed_while_it_stands_still(stack):
 def test_a_bridge_that_stands_still(stack):
     """SIGSTOP of the bridge for longer than it waits for an answer: the answer is there when it goes on, nothing is lost."""
     runtime = stack.runtime(sequenced=True, answer_replay=False)
-    bridge = linked(stack, runtime, replay_timeout_ms=200)
+    bridge = linked(stack, runtime, replay_timeout_ms=1000)
     client = stack.connect()
     for turn in range(3):
         first = 1000 * turn + 1
@@ -143,7 +143,7 @@ def test_a_bridge_that_stands_still(stack):
         runtime.wait_questions(turn + 1)
         bridge.signal(signal.SIGSTOP)
         runtime.answer(first, first + 998)
-        threading.Event().wait(0.5)
+        threading.Event().wait(1.5)
         bridge.signal(signal.SIGCONT)
         expect(client, range(first, first + 1000))
     assert counts(bridge) == (3, 2997, 0)
