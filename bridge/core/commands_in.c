@@ -168,6 +168,7 @@ static int do_pong (struct hub *hub, int lane, const struct command *command)
     if (!mp_map_get_uint (command->headers, "t", &sent) || sent > (uint64_t) clock_read () ||
         !read_claim (command, &seq, &counted))
         return COMMAND_DROP_malformed;
+    publishers_pong (&hub->publishers, lane, (int64_t) sent);
     if (counted)
         publishers_claim (&hub->publishers, lane, seq);
     metric_observe (M_RUNTIME_ROUND_TRIP, (double) ((uint64_t) clock_read () - sent) / (double) S_NS);

@@ -83,8 +83,9 @@ struct conn {
     struct buf *partial; /* a message that is still arriving; lent from first to last fragment */
 
     /* Downstream. */
-    uint64_t cursor;    /* offset of the last event put on the queue; while `behind`, the rest is in history */
-    uint64_t resync_at; /* behind: events were lost after this offset, which is still to be told; 0: none */
+    uint64_t cursor;       /* offset of the last event put on the queue; while `behind`, the rest is in history */
+    uint64_t resync_first; /* behind: events were lost after this offset, which is still to be told; 0: none */
+    uint64_t resync_last;  /* the same for the last of several such places; 0: there is no second one */
     bool behind;
     enum recovery {
         RECOVERY_NOT_ASKED,

@@ -258,7 +258,8 @@ static bool restarted (struct publisher *self, uint64_t seq)
     return anew;
 }
 
-/* HELLO has come again. A count below what had come before HELLO was sent is a new one. */
+/* HELLO has come again. A count below what had come before HELLO was sent is a new one. (When the link came and went,
+ * this may be the answer to an earlier HELLO, and then compares with what had come before that.) */
 static void come_back (struct publisher *self, const uint64_t *seq)
 {
     self->returned = !seq;
@@ -459,9 +460,18 @@ void publishers_hello (struct publishers *self, int lane, struct slice name, con
 {
     struct lane_peer *peer = &self->peers[lane];
     peer->answered = true;
+    if (peer->hellos_open)
+        peer->hellos_open--;
     wheel_cancel (&peer->patience);
     introduce (self, lane, name, seq);
     self->port.settled (self->port.self);
+}
+
+void publishers_pong (struct publishers *self, int lane, int64_t sent)
+{
+    struct lane_peer *peer = &self->peers[lane];
+    if (sent >= peer->hello_at)
+        peer->hellos_open = 0;
 }
 
 void publishers_claim (struct publishers *self, int lane, uint64_t seq)
@@ -492,10 +502,12 @@ void publishers_lane_up (struct publishers *self, int lane)
         bool waits = publisher->stage == PUBLISHER_REPAIRING && publisher->asked_end <= publisher->next;
         if (publisher->lane != lane)
             continue;
-        publisher->next_at_hello = publisher->next;
+        if (!peer->hellos_open)
+            publisher->next_at_hello = publisher->next;
         if (waits)
             sequence_ask (publisher);
     }
+    peer->hellos_open++;
 }
 
 /* A question that was under way is put again when the lane returns. */

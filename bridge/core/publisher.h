@@ -58,7 +58,7 @@ struct publisher {
     bool guessing; /* HELLO did not tell where the count stood: what came before the first event may be older than we */
 
     uint64_t next;          /* number of the next event in turn */
-    uint64_t next_at_hello; /* the same when HELLO was sent last */
+    uint64_t next_at_hello; /* the same when the oldest HELLO was sent that may still be answered */
     uint64_t known;         /* highest number that is known to exist, or below `next` */
     uint64_t gap_end;       /* repairing: the last one missing */
     uint64_t
@@ -80,6 +80,7 @@ struct lane_peer {
     int64_t hello_at;      /* when HELLO was sent, monotonic ns; 0: never */
     double hello_wall;
     bool answered;
+    uint32_t hellos_open;        /* without an answer so far: the next answer may be to an older one than the last */
     bool known;                  /* a publisher has been introduced here before */
     struct publisher *publisher; /* introduced last; NULL: none, or forgotten */
     struct publisher *nameless;  /* owned; events without meta */
@@ -128,6 +129,10 @@ NODISCARD enum publisher_result publishers_lost (struct publishers *self, int la
 /* The runtime at `lane` has answered HELLO: it is publisher `name` (empty: not told), and its last number was *seq
  * (NULL: not told). */
 void publishers_hello (struct publishers *self, int lane, struct slice name, const uint64_t *seq);
+
+/* PONG from the runtime at `lane`, to a PING of `sent` (monotonic ns). Commands of a runtime come in order: a HELLO
+ * from before that has no answer to come. */
+void publishers_pong (struct publishers *self, int lane, int64_t sent);
 
 /* The publisher at `lane` says that it has sent `seq`. */
 void publishers_claim (struct publishers *self, int lane, uint64_t seq);

@@ -132,12 +132,24 @@ static void replay (struct conn *conn, const struct history_entry *entry)
     msg_unref (&msg);
 }
 
+/* It comes where the loss was, behind what was there before. Of several the first and the last are told: nothing that
+ * follows a loss comes untold, and what begins between the two may have its end in the last. */
+static void note_loss_in_turn (struct conn *conn)
+{
+    uint64_t here = conn->user->offset;
+    if (!conn->resync_first)
+        conn->resync_first = here;
+    else if (here > conn->resync_first)
+        conn->resync_last = here;
+}
+
 /* `next` is what comes next from history. */
 static void tell_loss_in_turn (struct conn *conn, const struct history_entry *next)
 {
-    if (!conn->resync_at || (next && next->offset <= conn->resync_at))
+    if (!conn->resync_first || (next && next->offset <= conn->resync_first))
         return;
-    conn->resync_at = 0;
+    conn->resync_first = conn->resync_last;
+    conn->resync_last = 0;
     notice_resync (conn);
 }
 
@@ -275,7 +287,7 @@ void session_resync_all (struct hub *hub)
         if (conn->form == FORM_RAW)
             conn_close (conn, CLOSE_EVENTS_LOST);
         else if (conn->behind)
-            conn->resync_at = conn->user->offset; /* it comes where the loss was, behind what was there before */
+            note_loss_in_turn (conn);
         else
             notice_resync (conn);
     }

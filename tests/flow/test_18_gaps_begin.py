@@ -275,6 +275,29 @@ def test_the_same_name_again(stack):
     assert bridge.metric("events_dropped_total", reason="repeat") == 0
 
 
+def test_an_answer_to_an_earlier_hello(stack):
+    """The link came and went while the runtime had not answered: its count of that time is no new beginning."""
+    runtime = stack.runtime("tcp", sequenced=True)
+    wire = stack.wire(runtime)
+    bridge = linked(stack, runtime, **wire.options)
+    client = stack.connect()
+    runtime.answer_hello = False
+    for before in (0, 3):
+        mark = runtime.mark()
+        wire.commands.reset()
+        runtime.wait_command("HELLO", since=mark)
+        runtime.wait_command("CONNECT", since=mark)
+        emit(runtime, range(before + 1, before + 4))
+        expect(client, range(before + 1, before + 4))
+    for seq in (0, 3):
+        runtime.send("HELLO", headers={"protocol": 1, "publisher": "flow", "seq": seq})
+    emit(runtime, [7])
+    expect(client, [7])
+    client.quiet(runtime)
+    asked(runtime)
+    assert counts(bridge) == (0, 0, 0)
+
+
 # meta
 
 

@@ -330,6 +330,68 @@ static void test_restart_under_the_old_name_with_seq (void **state)
     expect ("1 2 ");
 }
 
+static void come_back (void)
+{
+    publishers_lane_down (&all, 0);
+    publishers_lane_up (&all, 0);
+}
+
+/* The link came and went while it had not answered yet: the count of that time is no new one. */
+static void test_answer_to_an_earlier_hello (void **state)
+{
+    (void) state;
+    introduce ();
+    take_all (1, 3);
+    come_back ();
+    take_all (4, 6);
+    come_back ();
+    hello_at (0, "p", 3);
+    take (7);
+    come_back ();
+    hello_at (0, "p", 6);
+    take (8);
+    hello_at (0, "p", 7);
+    take (9);
+    expect ("1 2 3 4 5 6 7 8 9 ");
+    expect_flowing (10);
+}
+
+/* Nor for ever: when all have been answered, or PONG tells that no older answer can come, a lower count is a new one.
+ */
+static void test_restart_after_answers_that_crossed (void **state)
+{
+    (void) state;
+    introduce ();
+    take (1);
+    come_back ();
+    come_back ();
+    hello_at (0, "p", 1);
+    take_all (2, 6);
+    hello_at (0, "p", 6);
+    come_back ();
+    hello_at (0, "p", 3);
+    time_out ("p");
+    expect ("1 2 3 4 5 6 ?1-3 ");
+}
+
+static void test_restart_after_an_answer_that_was_lost (void **state)
+{
+    (void) state;
+    introduce ();
+    publishers_pong (&all, 0, now);
+    come_back ();
+    publishers_pong (&all, 0, now - 1); /* to a PING from before that HELLO */
+    take_all (1, 6);
+    come_back ();
+    hello_at (0, "p", 3);
+    expect ("1 2 3 4 5 6 ");
+    publishers_pong (&all, 0, now);
+    come_back ();
+    hello_at (0, "p", 3);
+    time_out ("p");
+    expect ("?1-3 ");
+}
+
 /* Events that overtake the answer to HELLO make no new count of it. */
 static void test_hello_is_late (void **state)
 {
@@ -474,6 +536,9 @@ int main (void)
         TEST (test_originals_after_repair),
         TEST (test_pong_after_return),
         TEST (test_restart_under_the_old_name_overtakes_hello),
+        TEST (test_answer_to_an_earlier_hello),
+        TEST (test_restart_after_answers_that_crossed),
+        TEST (test_restart_after_an_answer_that_was_lost),
         TEST (test_repeats_before_hello),
         TEST (test_doubt_without_hello),
         TEST (test_successor_before_its_lane),

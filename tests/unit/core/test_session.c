@@ -849,7 +849,23 @@ static void test_resync (void **state)
     expect_established (waiting, 1, false, "\"unknown_epoch\"");
 }
 
-/* Who is still being told what was there before the loss learns of it behind that, and once for several. */
+static void lose_events (int times)
+{
+    for (int i = 0; i < times; i++) {
+        fx.hub.registry.losses++;
+        session_resync_all (&fx.hub);
+    }
+}
+
+static void expect_resync_after (struct conn *conn, unsigned offset)
+{
+    expect_flushed (conn, form ("{\"type\":\"resync\",\"data\":{\"resume\":{\"epoch\":\"%s\",\"offset\":%u},"
+                                "\"reason\":\"events_lost\"},\"timestamp\":0}",
+                                user_epoch (conn->user), offset));
+}
+
+/* Who is still being told what was there before a loss learns of it behind that: of the first and of the last, where
+ * they were, and at one place once. */
 static void test_resync_in_turn (void **state)
 {
     (void) state;
@@ -858,20 +874,46 @@ static void test_resync_in_turn (void **state)
     struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
     session_accepted (conn);
     expect_established (conn, 0, true, NULL);
-    for (int i = 0; i < 2; i++) {
-        fx.hub.registry.losses++;
-        session_resync_all (&fx.hub);
-        emit_events (5 + (uint64_t) i, 5 + (uint64_t) i);
+    for (uint64_t n = 5; n <= 7; n++) {
+        lose_events (2);
+        emit_events (n, n);
     }
     session_catch_up (conn);
-    for (uint64_t n = 1; n <= 5; n++)
+    for (unsigned n = 1; n <= 7; n++) {
+        if (n == 5 || n == 7)
+            expect_resync_after (conn, n - 1);
         expect_flushed (conn, event_frame (n));
-    expect_flushed (conn, form ("{\"type\":\"resync\",\"data\":{\"resume\":{\"epoch\":\"%s\",\"offset\":5},"
-                                "\"reason\":\"events_lost\"},\"timestamp\":0}",
-                                user_epoch (conn->user)));
-    expect_flushed (conn, event_frame (6));
+    }
     expect_no_frame (conn);
     assert_false (conn->behind);
+    lose_events (1);
+    expect_resync_after (conn, 7);
+}
+
+/* What has been told makes room for the next. */
+static void test_resync_in_turn_again (void **state)
+{
+    (void) state;
+    fx.config->queue_messages = 2;
+    emit_events (1, 4);
+    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
+    session_accepted (conn);
+    expect_established (conn, 0, true, NULL);
+    lose_events (1);
+    emit_events (5, 6);
+    lose_events (1);
+    for (unsigned n = 1; n <= 4; n++)
+        expect_flushed (conn, event_frame (n));
+    expect_resync_after (conn, 4);
+    emit_events (7, 7);
+    lose_events (1);
+    emit_events (8, 8);
+    for (unsigned n = 5; n <= 8; n++) {
+        if (n >= 7)
+            expect_resync_after (conn, n - 1);
+        expect_flushed (conn, event_frame (n));
+    }
+    expect_no_frame (conn);
 }
 
 int main (void)
@@ -919,6 +961,7 @@ int main (void)
         HUB_TEST (test_no_snapshot_after_recovery),
         HUB_TEST (test_resync),
         HUB_TEST (test_resync_in_turn),
+        HUB_TEST (test_resync_in_turn_again),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }
