@@ -57,6 +57,9 @@ void config_reload (struct config *self, struct config *next, struct buf *change
 /* Overwrite the values of secrets in these flags (argv[0] is the first), which `ps` shows. How many there were. */
 size_t config_hide_secrets (int argc, char **argv);
 
+/* Everything that only tests may do asks here; bypass, tokens of our own and short secrets among it. */
+bool config_is_production (const struct config *self);
+
 /* Does jwks-url name this machine's loopback? */
 bool config_jwks_is_local (const struct config *self);
 

@@ -208,9 +208,14 @@ static void check_proxies (struct config_loader *self)
         config_fault_option (self, OPTION_trusted_proxies, "holds more than %d entries", CIDRS_MAX);
 }
 
+bool config_is_production (const struct config *self)
+{
+    return strcmp (self->environment, "production") == 0;
+}
+
 static bool is_production (const struct config_loader *self)
 {
-    return strcmp (self->config->environment, "production") == 0 && !self->faulty[OPTION_environment];
+    return config_is_production (self->config) && !self->faulty[OPTION_environment];
 }
 
 /* What could not come back out of a header or an entry of Sec-WebSocket-Protocol would be a key that fits nobody. */
@@ -286,7 +291,7 @@ static void check_jwks (struct config_loader *self)
     bool https;
     if (*config->jwks_url && !split_url (slice_str (config->jwks_url), &address, &https))
         config_fault_option (self, OPTION_jwks_url, "is not https://HOST[:PORT]/PATH (or http://), without a user");
-    else if (*config->jwks_url && !https && strcmp (config->environment, "production") == 0 && !is_loopback (&address))
+    else if (*config->jwks_url && !https && config_is_production (config) && !is_loopback (&address))
         config_fault_option (self, OPTION_jwks_url, "is not https, which production wants unless the host is loopback");
     if (*config->jwks_ca_file && !*config->jwks_url)
         config_fault_option (self, OPTION_jwks_ca_file, "is given without jwks-url");

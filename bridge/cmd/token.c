@@ -108,7 +108,7 @@ int cmd_token (const struct config *config, int argc, char **argv)
         fputs (help, stdout);
         return 0;
     }
-    if (strcmp (config->environment, "production") == 0) {
+    if (config_is_production (config)) {
         fault ("environment", config->environment, "no tokens are made here; use your identity provider");
         return EXIT_CONFIG;
     }

@@ -333,7 +333,7 @@ struct keys_sources keys_sources_of (const struct config *config)
                                  .public_key_file = config->jwt_public_key_file,
                                  .jwks_file = config->jwks_file,
                                  .algorithms = config->jwt_algorithms,
-                                 .production = strcmp (config->environment, "production") == 0};
+                                 .production = config_is_production (config)};
 }
 
 struct keys *keys_parse_jwks (struct slice text, const char *algorithms, struct buf *error, struct buf *skipped)

@@ -279,16 +279,11 @@ static void put_config (const struct status *self, struct doc *doc)
     doc_array_end (doc);
 }
 
-static bool is_production (const struct hub *hub)
-{
-    return strcmp (hub->config->environment, "production") == 0;
-}
-
 /* null in production. */
 static void put_try (const struct status *self, struct doc *doc)
 {
     struct slice paths = slice_str (self->hub->config->ws_paths), path = {0};
-    if (is_production (self->hub)) {
+    if (config_is_production (self->hub->config)) {
         doc_nil (doc);
         return;
     }
@@ -333,7 +328,7 @@ void status_write (const struct status *self, uint64_t after, struct buf *out)
 const struct key *status_signing_key (const struct hub *hub)
 {
     bool secret = hub->config->jwt_secret[0] || hub->config->jwt_secret_file[0];
-    return is_production (hub) || !secret ? NULL : mint_key (hub->keys);
+    return config_is_production (hub->config) || !secret ? NULL : mint_key (hub->keys);
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */

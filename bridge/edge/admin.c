@@ -90,11 +90,6 @@ static void on_metrics (struct admin *self, struct http_conn *http, const struct
 
 /* --- the status page ----------------------------------------------------------------------------------------- */
 
-static bool is_production (const struct hub *hub)
-{
-    return strcmp (hub->config->environment, "production") == 0;
-}
-
 /* No script and no style but the page's own, which are known by their hashes; nothing from anywhere else. The Try tab
  * connects to whatever WebSocket its user names. */
 static void write_page_headers (struct admin *self)
@@ -105,7 +100,8 @@ static void write_page_headers (struct admin *self)
                       "Referrer-Policy: no-referrer\r\nX-Frame-Options: DENY\r\n"
                       "Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n"
                       "Vary: Accept-Encoding\r\n",
-                      (int) self->page.hashes.n, self->page.hashes.p, is_production (self->hub) ? "" : " ws: wss:");
+                      (int) self->page.hashes.n, self->page.hashes.p,
+                      config_is_production (self->hub->config) ? "" : " ws: wss:");
     CHECK (n > 0 && n < HEADERS_MAX);
 }
 
@@ -332,7 +328,7 @@ struct admin *admin_new (uv_loop_t *loop, struct hub *hub, struct drain *drain, 
     struct admin *self = calloc (1, sizeof *self);
     if (!self)
         return NULL;
-    *self = (struct admin){.hub = hub, .drain = drain, .page = page_of (is_production (hub))};
+    *self = (struct admin){.hub = hub, .drain = drain, .page = page_of (config_is_production (hub->config))};
     list_init (&self->waiting);
     write_page_headers (self);
     self->status = status_new (hub, &hub->wheel, try);
@@ -342,7 +338,7 @@ struct admin *admin_new (uv_loop_t *loop, struct hub *hub, struct drain *drain, 
         admin_destroy (&self);
         return NULL;
     }
-    hub->page_port = is_production (hub) ? 0 : http_server_port (self->server);
+    hub->page_port = config_is_production (hub->config) ? 0 : http_server_port (self->server);
     return self;
 }
 
