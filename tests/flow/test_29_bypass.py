@@ -302,7 +302,7 @@ def test_production_lets_nobody_in(runtime, stack):
     assert frame["data"]["user_id"] == "bob"
     assert bridge.metric("auth_bypass_total") == 0 and not bridge.logs("AUTH_BYPASS_USED")
     assert bridge.get_json("/ws/health")[1]["e2e_testing"] == {"enabled": False, "auth_bypass_active": False}
-    assert [command.user_id for command in runtime.commands("CONNECT")] == ["bob"]
+    assert [command.user_id for command in runtime.wait_commands("CONNECT", 1)] == ["bob"]
 
 
 def hang_up(bridge, file, text):

@@ -118,7 +118,7 @@ def test_dashboard_and_rules(busy, stack, authority):
             prometheus.query(filled_in(query))
         wait_until(lambda: all_evaluated(prometheus), 20, "every rule evaluated", poll=0.1)
         assert prometheus.query('ALERTS{alertstate="firing"}') == []
-        assert prometheus.value("job:agentbridge_runs_incomplete:ratio_increase30m") == 0
+        prometheus.wait_value("job:agentbridge_runs_incomplete:ratio_increase30m", 0)
 
 
 def all_evaluated(prometheus):

@@ -65,7 +65,7 @@ test("a run goes on over a cut connection and a killed bridge: nothing twice, no
   await stack.bridge.kill();
   await page.locator("#badge[data-state=reconnecting]").waitFor();
   await page.screenshot({ path: path.join(PICTURES, "chat-reconnecting.png") });
-  runtime.subscribers = 0;
+  await until(() => runtime.subscribers === 0, "the runtime has seen the bridge go");
   await stack.startBridge();
   await page.locator("#badge[data-state=online]").waitFor({ timeout: 40_000 * SCALE });
   emit("tool_executing", { tool_name: "calc", tool_args: {}, execution_id: "e" });

@@ -22,7 +22,7 @@ test("the bridge is killed and comes back: told once, every event that is emitte
   await stack.bridge.kill();
   await until(() => socket.state === "reconnecting");
   const waiting = socket.send({ type: "say", n: 7 });
-  runtime.subscribers = 0;
+  await until(() => runtime.subscribers === 0, "the runtime has seen the bridge go");
   await stack.startBridge();
   await until(() => socket.state === "online");
   assert.deepEqual(await waiting, { id: (await waiting).id, confirmed: true });
@@ -84,7 +84,7 @@ test("a drain: the run ends first, then the client waits as long as it was told,
   assert.deepEqual(status, { ...status, state: "reconnecting", code: 1012, nextAttemptAt: told, draining: false });
   assert.equal(waits.at(-1), told);
   assert.deepEqual(await left, { code: 0, signal: null });
-  runtime.subscribers = 0;
+  await until(() => runtime.subscribers === 0, "the runtime has seen the bridge go");
   await stack.startBridge();
   await until(() => socket.state === "online");
   assert.deepEqual(socket.seen.resyncs.map(({ reason }) => reason), ["unknown_epoch"]);
