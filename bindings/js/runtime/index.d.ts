@@ -58,18 +58,12 @@ export class AgentError extends Error {
   readonly code: string;
 }
 
-/** A number that is a float on the wire even when it is whole (2.0). Whole numbers are integers otherwise. */
-export class Float {
-  constructor(value: number);
-  readonly value: number;
-}
-
-/** A MessagePack extension value. JSON clients get `{"_ext": type, "data": base64}`. */
-export class Ext {
+/** A MessagePack extension value (that of `@msgpack/msgpack`). JSON clients get `{"_ext": type, "data": base64}`. */
+export class ExtData {
   /** @param type from -128 to 127 */
-  constructor(type: number, data: Uint8Array | number[]);
+  constructor(type: number, data: Uint8Array);
   readonly type: number;
-  readonly data: Buffer;
+  readonly data: Uint8Array;
 }
 
 /** Keys of CURVE, Z85 in 40 characters each. Needed for endpoints that are neither loopback nor ipc. */
@@ -177,7 +171,10 @@ export class Message {
   readonly body: Buffer;
   /** The body as text. */
   text(): string;
-  /** The message, parsed: JSON, or MessagePack on an `agent_chat.msgpack` connection. Throws AgentError BAD_MESSAGE. */
+  /**
+   * The message, parsed: JSON, or MessagePack on an `agent_chat.msgpack` connection (integers beyond 2^53 are BigInts, bin is a
+   * Buffer on the memory of `body`, ext an ExtData; the key `__proto__` is refused). Throws AgentError BAD_MESSAGE.
+   */
   json(): any;
 }
 

@@ -50,7 +50,7 @@ function isNumber(value) {
   return typeof value === "bigint" ? value >= 0n : Number.isInteger(value) && value >= 0;
 }
 
-/** @returns {{command, connection, user, headers, body}}; throws Malformed. PING's `t` stays Raw. */
+/** @returns {{command, connection, user, headers, body}}; throws Malformed. */
 export function parseCommand(frames) {
   demand(frames.length === 5, `five frames, not ${frames.length}`);
   const [name, connection, user, headers, body] = frames;
@@ -59,7 +59,7 @@ export function parseCommand(frames) {
   demand(Object.hasOwn(TO_RUNTIME, command), "no such command");
   const wants = TO_RUNTIME[command];
   const parsed = { command, connection: text(connection, "connection"), user: text(user, "user"),
-                   headers: parseHeaders(headers, command), body };
+                   headers: parseHeaders(headers), body };
   demand(!wants.connection || parsed.connection !== "", "connection is missing");
   demand(!wants.user || parsed.user !== "", "user is missing");
   wants.check?.(parsed.headers);
@@ -72,11 +72,11 @@ function text(frame, what) {
   return string;
 }
 
-function parseHeaders(frame, command) {
+function parseHeaders(frame) {
   if (frame.length === 0) return {};
   let headers;
   try {
-    headers = decode(frame, command === "PING" ? ["t"] : []);
+    headers = decode(frame);
   } catch (error) {
     throw new Malformed(`headers: ${error.message}`);
   }

@@ -1,7 +1,6 @@
 // What callers may name: users, event types, extra fields.
 import { randomUUID } from "node:crypto";
 import { fault } from "./errors.js";
-import { Float } from "./msgpack.js";
 
 const OURS = ["type", "user_id", "event_id", "timestamp"];
 const OF_A_RUN = [...OURS, "run_id", "thread_id", "agent_name"];
@@ -39,5 +38,5 @@ export function checkFields(fields = {}, taken = [], ofRun = false) {
 
 /** What every event begins with. */
 export function stamp(type, user) {
-  return { type, event_id: randomUUID().replaceAll("-", ""), timestamp: new Float(Date.now() / 1000), user_id: user };
+  return { type, event_id: randomUUID().replaceAll("-", ""), timestamp: Date.now() / 1000, user_id: user };
 }

@@ -1,7 +1,6 @@
 // One piece of an agent's work. It ends once, whatever happens (proto/README.md, runs).
 import { AgentError, CancelledError, fault } from "./errors.js";
 import { checkFields, checkString, checkText, newId, stamp } from "./fields.js";
-import { Float } from "./msgpack.js";
 import { asyncDispose, ToolCall } from "./tool.js";
 
 const RUN_ID_BYTES = 255;
@@ -188,7 +187,7 @@ export class Run {
   }
 
   #endTool(call, results, success, seconds) {
-    const own = { tool_name: call.name, success, execution_time: new Float(seconds), execution_id: call.executionId };
+    const own = { tool_name: call.name, success, execution_time: seconds, execution_id: call.executionId };
     this.#tools.delete(call);
     try {
       this.#publish("tool_completed", { ...own, results }, true);

@@ -1,7 +1,7 @@
 // Checked by tsc only: what the types promise, and what they refuse.
 import { readFile } from "node:fs/promises";
 import {
-  AgentBridgeError, AgentError, CancelledError, Ext, Float, Runtime, VERSION, readCertificate,
+  AgentBridgeError, AgentError, CancelledError, ExtData, Runtime, VERSION, readCertificate,
   type Abandoned, type Connection, type Disconnect, type ErrorCode, type Message, type Run, type RuntimeOptions, type Stats, type ToolCall,
 } from "@agentbridge/runtime";
 
@@ -16,7 +16,7 @@ runtime.on("message", async (message: Message) => {
     const found: string = await run.tool("read", { path: text }, async (call: ToolCall) => readFile(text, { encoding: "utf8", signal: call.signal }));
     await run.chunk(found);
     await run.progress({ percent: 50 });
-    await run.emit("note", { at: new Date(), exactly: new Float(2), own: new Ext(5, [1, 2]) });
+    await run.emit("note", { at: new Date(), own: new ExtData(5, Uint8Array.of(1, 2)) });
     return found.length;
   });
   await runtime.send(message, { type: "length", length });
