@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import select
 import shlex
 import signal
 import subprocess
@@ -63,6 +64,7 @@ class Bridge:
         self._command = [*prefix, binary(), "serve", *flags(options)]
         self._env = clean_env(env)
         self._reader = None
+        self._rest = b""  # of stderr, behind its last whole line
         self.process = None
 
     # life
@@ -70,7 +72,7 @@ class Bridge:
     def start(self, timeout=10):
         """Start and wait until both ports are open."""
         self.process = subprocess.Popen(self._command, env=self._env, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if self.json_logs:
@@ -121,20 +123,39 @@ class Bridge:
     # log
 
     def _read(self):
-        for raw in self.process.stderr:
-            line = raw.decode("utf-8", "replace").rstrip("\n")
-            with self.changed:
-                self.text.append(line)
-                try:
-                    self.lines.append(dict(json.loads(line)))
-                except ValueError:
-                    self.noise.append(line)
-                self.changed.notify_all()
+        while self._take():
+            self._has_written(None)
+
+    def _has_written(self, timeout_ms):
+        poll = select.poll()
+        poll.register(self.process.stderr, select.POLLIN)
+        return poll.poll(timeout_ms)
+
+    def _take(self):
+        """What the bridge has written up to now, which a pipe gives in one piece. False at its end."""
         with self.changed:
+            if not self._has_written(0):
+                return True
+            data = os.read(self.process.stderr.fileno(), 1 << 20)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if not data and self._rest:
+                lines, self._rest = [self._rest], b""
+            for raw in lines:
+                self._take_line(raw.decode("utf-8", "replace"))
             self.changed.notify_all()
+            return bool(data)
+
+    def _take_line(self, line):
+        self.text.append(line)
+        try:
+            self.lines.append(dict(json.loads(line)))
+        except ValueError:
+            self.noise.append(line)
 
     def logs(self, log_id, **fields):
-        """The lines with this id and these fields so far."""
+        """The lines with this id and these fields so far. A line stands in the pipe before the bridge does anything else, so
+        those of what a test has seen of it are among them."""
+        self._take()
         return [line for line in list(self.lines) if line.get("id") == log_id
                 and all(line.get(name) == value for name, value in fields.items())]
 
