@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Union
 
 from . import wire
 from .errors import EventError, MessageError
-from .events import RESERVED, check_fields, make_event
+from .events import check_fields, make_event
 from .messages import Connection, Message
 from .publisher import Held, Lost, Publisher
 
@@ -14,12 +14,12 @@ Frames = List[bytes]
 
 
 def send(publisher: Publisher, connection: Connection, event: Mapping[str, Any]) -> Frames:
-    """SEND of an event; what it lacks of the usual fields is added."""
-    check_fields({key: value for key, value in event.items() if key not in RESERVED})
-    for key, owner in (("user_id", connection.user), ("connection_id", connection.id)):
-        if event.get(key) not in (None, owner):
-            raise EventError(f"{key} {event[key]!r} is not that of the connection, {owner!r}")
-    made = {**make_event(connection.user, event.get("type", ""), {}), **event, "user_id": connection.user}
+    """SEND of an event, whose usual fields are added."""
+    fields = {key: value for key, value in event.items() if key != "type"}
+    check_fields(fields)
+    if fields.get("connection_id") not in (None, connection.id):
+        raise EventError(f"connection_id {fields['connection_id']!r} is not that of the connection, {connection.id!r}")
+    made = make_event(connection.user, event.get("type", ""), fields)
     return wire.command_frames("SEND", connection.id, connection.user, {}, publisher.check(made))
 
 

@@ -428,6 +428,17 @@ def test_every_publisher_has_a_name_of_its_own():
 
 # --- the rest ----------------------------------------------------------------------------------------------------
 
+def test_names_that_are_taken_in_what_is_sent_to_one_connection():
+    async def main():
+        connection = Connection("ws_000000000000", "alice", b"b")
+        async with agentbridge.Runtime(commands="@tcp://127.0.0.1:*", events="@tcp://127.0.0.1:*") as rt:
+            for taken in ({"event_id": "1"}, {"timestamp": 1.0}, {"user_id": "alice"}, {"_offset": 1}, {"connection_id": "ws_1"}):
+                with pytest.raises(agentbridge.EventError, match=next(iter(taken))):
+                    await rt.send(connection, {"type": "x", **taken})
+
+    asyncio.run(main())
+
+
 def test_before_the_start_and_after_the_end():
     async def main():
         rt = agentbridge.Runtime(commands="@tcp://127.0.0.1:*", events="@tcp://127.0.0.1:*")
