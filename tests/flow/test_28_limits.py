@@ -177,7 +177,7 @@ def test_messages_per_user(runtime, stack):
     for client in clients:
         frame = client.recv_type("error_message")
         assert (frame["error_code"], frame["details"]) == ("RATE_LIMITED", {"message_id": "late"})
-    assert len([command for command in runtime.commands("MESSAGE") if command.user_id == user]) == 6
+    assert len(runtime.wait_commands("MESSAGE", 6, user_id=user)) == 6
     assert bridge.metric("client_messages_total", result="rate_limited") == 0
     assert len(bridge.logs("MESSAGE_REFUSED", user=user, error_code="RATE_LIMITED",
                            limit="client-messages-per-minute-per-user")) == 3
