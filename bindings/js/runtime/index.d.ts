@@ -173,7 +173,8 @@ export class Message {
   text(): string;
   /**
    * The message, parsed: JSON, or MessagePack on an `agent_chat.msgpack` connection (integers beyond 2^53 are BigInts, bin is a
-   * Buffer on the memory of `body`, ext an ExtData; the key `__proto__` is refused). Throws AgentError BAD_MESSAGE.
+   * Buffer on the memory of `body`, ext an ExtData; the key `__proto__`, keys that are bytes, lists or maps, and str that is no
+   * UTF-8 are refused). Throws AgentError BAD_MESSAGE.
    */
   json(): any;
 }

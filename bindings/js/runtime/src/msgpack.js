@@ -14,6 +14,7 @@ const BINARY = [ArrayBuffer, Uint8Array, Uint8ClampedArray, DataView];
 
 const newEncoder = () => new Encoder({ useBigInt64: true, maxDepth: MAX_DEPTH + 1 });
 let encoder = newEncoder();
+const decoder = new Decoder({ useBigInt64: true, mapKeyConverter: keyOf });
 
 /**
  * Value to bytes.
@@ -57,7 +58,7 @@ function object(value, place) {
   if (BINARY.some((kind) => value instanceof kind)) return ArrayBuffer.isView(value) ? value : new Uint8Array(value);
   if (Array.isArray(value) || value instanceof Set || ArrayBuffer.isView(value))
     return Array.from(value, (item, i) => within(i, item)); // Float32Array and its like are numbers
-  if (value instanceof ExtData) return value;
+  if (value instanceof ExtData) return isExtType(value.type) ? value : refuse(place, "is an ExtData whose type is not from -128 to 127");
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? refuse(place, "is an invalid Date") : value;
   if (isBoxedPrimitive(value)) return prepared(value.valueOf(), place);
   if (isPromise(value)) return refuse(place, "is a promise: await it first");
@@ -68,6 +69,10 @@ function object(value, place) {
     .map(([key, item]) => [String(key).toWellFormed(), within(key, item)]));
 }
 
+function isExtType(type) {
+  return Number.isInteger(type) && type >= -128 && type <= 127;
+}
+
 function refuse(place, why) {
   const path = [];
   for (let at = place; at.up; at = at.up) path.unshift(String(at.key));
@@ -75,26 +80,54 @@ function refuse(place, why) {
 }
 
 /**
- * Bytes to value; throws for whatever is not exactly one well-formed value, and for a map with the key `__proto__`. Integers beyond
- * 2^53 are BigInts, bin is a Buffer on the memory of `bytes`, a timestamp a Date, map keys are strings.
- *
- * The library makes room for what a head promises, so nothing may promise more than there are bytes. In one array within another
- * that is still too much from strangers: what comes here is the bridge's own, or has been found well-formed by it.
+ * Bytes to value; throws for whatever is not exactly one well-formed value, for the key `__proto__`, keys that are bytes, lists or
+ * maps, and timestamps that no Date holds. Integers beyond 2^53 are BigInts, bin is a Buffer on the memory of `bytes`, map keys are
+ * strings.
  */
 export function decode(bytes) {
-  const most = bytes.length;
-  const decoder = new Decoder({ useBigInt64: true, mapKeyConverter: String, maxArrayLength: most, maxMapLength: most,
-                                maxStrLength: most, maxBinLength: most, maxExtLength: most });
-  return narrowed(decoder.decode(bytes), 1);
+  const end = endOf(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  if (end !== bytes.length) throw new RangeError("more than one MessagePack value");
+  return narrowed(decoder.decode(bytes));
 }
 
-function narrowed(value, depth) {
+// The library compares a key with `__proto__` before this: whatever becomes that word only here must not come through.
+function keyOf(key) {
+  if (Object(key) === key) throw new RangeError("a key that is bytes, a list or a map");
+  return String(key);
+}
+
+function narrowed(value) {
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  if (typeof value !== "object" || value === null || value instanceof ExtData) return value;
   if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-  if (typeof value !== "object" || value === null || value instanceof Date || value instanceof ExtData) return value;
-  if (depth > MAX_DEPTH) throw new RangeError(`nested deeper than ${MAX_DEPTH}`);
-  for (const key of Object.keys(value)) value[key] = narrowed(value[key], depth + 1);
+  if (value instanceof Date && Number.isNaN(value.getTime())) throw new RangeError("a timestamp that no Date holds");
+  for (const key of Object.keys(value)) value[key] = narrowed(value[key]);
   return value;
+}
+
+// Of the tags from 0xc0: bytes of the count behind it, and bytes behind that which it does not count.
+const WIDTH = [0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4];
+const FIXED = [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17, 0, 0, 0, 0, 0, 0, 0];
+
+/**
+ * Where the value that begins at `at` ends; throws when it is not all there. The library would make room for what each count
+ * promises, one within the other, and make something of strings that are no UTF-8.
+ */
+function endOf(bytes, at = 0, depth = 0) {
+  const tag = bytes[at++];
+  if (tag === undefined || tag === 0xc1) throw new RangeError(tag ? "no MessagePack" : "MessagePack cut short");
+  if (tag < 0x80 || tag >= 0xe0) return at;
+  const [width, fixed] = tag < 0xc0 ? [0, tag & (tag < 0xa0 ? 0x0f : 0x1f)] : [WIDTH[tag - 0xc0], FIXED[tag - 0xc0]];
+  const count = fixed + (width && bytes.readUIntBE(at, width));
+  at += width;
+  if (tag < 0xa0 || tag >= 0xdc) {
+    if (depth === MAX_DEPTH) throw new RangeError(`nested deeper than ${MAX_DEPTH}`);
+    for (let items = tag < 0x90 || tag >= 0xde ? count * 2 : count; items > 0; items--) at = endOf(bytes, at, depth + 1);
+    return at;
+  }
+  if (count > bytes.length - at) throw new RangeError("MessagePack cut short");
+  if ((tag < 0xc0 || tag >= 0xd9) && !isUtf8(bytes.subarray(at, at + count))) throw new RangeError("a str that is no UTF-8");
+  return at + count;
 }
 
 /** The text of a frame that must be UTF-8; null when it is not. */

@@ -117,18 +117,33 @@ test("fields: what is refused, with the place", () => {
   refused(Promise.resolve(), /^args\.field is a promise: await it/);
   refused(new Error("secret"), /^args\.field is an Error/);
   refused(new Date(NaN), /^args\.field is an invalid Date/);
+  refused(new lib.ExtData(300, bytes("01")), /^args\.field is an ExtData whose type/);
   refused(2n ** 64n, /^args\.field is a BigInt of more than 64 bits/);
   refused(cycle, /nested deeper than 64, or within itself/);
   assert.throws(() => encode({ text: "x".repeat(1000) }, 1000), { code: "EVENT_TOO_LARGE" });
 });
 
-test("a head that promises more than there are bytes is refused, and depth, and __proto__ as a key", () => {
-  for (const hex of ["dd02000000", "ddffffffff", "dfffffffff", "dbffffffff", "c6ffffffff", "c9ffffffff00"])
-    assert.throws(() => decode(bytes(hex)), /Max length exceeded/, hex);
-  for (const hex of ["c1", "", "dd00000003dd00000003dd00000003c0c0c0c0", "c0c0"]) assert.throws(() => decode(bytes(hex)), Error, hex);
+test("what is refused when read: heads that promise too much, depth, keys and strings that are none", () => {
+  const refused = (hex, words) => assert.throws(() => decode(bytes(hex)), words, hex);
+  for (const hex of ["dd02000000", "ddffffffff", "dfffffffff", "dbffffffff", "c6ffffffff", "c9ffffffff00", "dd0000", "", "cf00"])
+    refused(hex, RangeError);
+  refused("c1", /no MessagePack/);
+  refused("c0c0", /more than one/);
   const nested = (depth) => Buffer.concat([Buffer.alloc(depth, 0x91), bytes("c0")]);
   assert.deepEqual(encode(decode(nested(64))), nested(64));
   for (const depth of [65, 100_000]) assert.throws(() => decode(nested(depth)), /nested deeper than 64/);
-  assert.throws(() => decode(bytes("81a95f5f70726f746f5f5f81a16101")), /__proto__/);
+  refused("81a95f5f70726f746f5f5f81a16101", /__proto__/);
+  refused("8191a95f5f70726f746f5f5f81a16101", /a key that is/); // a list with that one string
+  refused("81c4095f5f70726f746f5f5f81a16101", /a key that is/);
+  for (const hex of ["92a1c3a161", "a2ff61", "d901ff"]) refused(hex, /no UTF-8/);
+  refused("c70cff000000007fffffffffffffff", /timestamp/);
   assert.deepEqual(encode(JSON.parse('{"__proto__": 1}')), bytes("81a95f5f70726f746f5f5f01"));
+});
+
+test("heads within heads that promise all that is left cost no memory", () => {
+  const heads = Buffer.alloc(1 << 20);
+  for (let at = 0; at + 5 <= heads.length; at += 5) heads.writeUInt32BE(heads.length - at - 5, heads.writeUInt8(0xdd, at));
+  const before = process.memoryUsage().rss;
+  assert.throws(() => decode(heads), RangeError);
+  assert.ok(process.memoryUsage().rss - before < 64 << 20);
 });
