@@ -864,16 +864,23 @@ static void expect_resync_after (struct conn *conn, unsigned offset)
                                 user_epoch (conn->user), offset));
 }
 
-/* Who is still being told what was there before a loss learns of it behind that: of the first and of the last, where
- * they were, and at one place once. */
-static void test_resync_in_turn (void **state)
+/* A client that is back, with a queue for two of the four events that it has missed. */
+static struct conn *client_behind (void)
 {
-    (void) state;
     fx.config->queue_messages = 2;
     emit_events (1, 4);
     struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
     session_accepted (conn);
     expect_established (conn, 0, true, NULL);
+    return conn;
+}
+
+/* Who is still being told what was there before a loss learns of it behind that: of the first and of the last, where
+ * they were, and at one place once. */
+static void test_resync_in_turn (void **state)
+{
+    (void) state;
+    struct conn *conn = client_behind ();
     for (uint64_t n = 5; n <= 7; n++) {
         lose_events (2);
         emit_events (n, n);
@@ -894,11 +901,7 @@ static void test_resync_in_turn (void **state)
 static void test_resync_in_turn_again (void **state)
 {
     (void) state;
-    fx.config->queue_messages = 2;
-    emit_events (1, 4);
-    struct conn *conn = resuming (user_epoch (registry_user (&fx.hub.registry, slice_str ("alice"))), "0");
-    session_accepted (conn);
-    expect_established (conn, 0, true, NULL);
+    struct conn *conn = client_behind ();
     lose_events (1);
     emit_events (5, 6);
     lose_events (1);
